@@ -1,0 +1,1 @@
+"""What every kubeqpu component shares: names, settings, logs, metrics, placement."""

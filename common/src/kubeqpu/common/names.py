@@ -1,0 +1,14 @@
+"""Names that appear in more than one place: resources, labels, annotations, metrics."""
+
+DOMAIN = "kubeqpu.io"
+METRIC_PREFIX = "kubeqpu_"
+
+RESOURCE_QPU = f"{DOMAIN}/qpu"
+RESOURCE_GPU_SIMULATOR = f"{DOMAIN}/gpu-simulator"
+RESOURCE_CPU_SIMULATOR = f"{DOMAIN}/cpu-simulator"
+RESOURCES = (RESOURCE_QPU, RESOURCE_GPU_SIMULATOR, RESOURCE_CPU_SIMULATOR)
+
+# Environment of a container that holds a slot, set by the device plugin.
+ENV_GATEWAY = "KUBEQPU_GATEWAY"
+ENV_QPU = "KUBEQPU_QPU"
+ENV_SLOT = "KUBEQPU_SLOT"

@@ -1,0 +1,33 @@
+"""Which QPU should take a piece of work, and why.
+
+Pure functions over plain data. `fits` answers whether a QPU may, `score` how well it would, and
+`place` picks one and keeps the explanation.
+"""
+
+from kubeqpu.common.placement.choice import NoFittingQPUError, Placement, place
+from kubeqpu.common.placement.constraints import Refusal, fits
+from kubeqpu.common.placement.policy import (
+    DEFAULT_SHAPE,
+    CircuitShape,
+    PlacementClass,
+    Requirements,
+    SimulatorPolicy,
+    Weights,
+)
+from kubeqpu.common.placement.score import Score, score
+
+__all__ = [
+    "DEFAULT_SHAPE",
+    "CircuitShape",
+    "NoFittingQPUError",
+    "Placement",
+    "PlacementClass",
+    "Refusal",
+    "Requirements",
+    "Score",
+    "SimulatorPolicy",
+    "Weights",
+    "fits",
+    "place",
+    "score",
+]

@@ -1,0 +1,1 @@
+"""Circuit cutting over the gateway."""

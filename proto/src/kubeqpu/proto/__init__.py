@@ -1,0 +1,1 @@
+"""The gRPC contracts of kubeqpu and their generated stubs."""

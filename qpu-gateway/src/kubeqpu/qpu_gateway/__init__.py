@@ -1,0 +1,1 @@
+"""The gateway: queues circuits durably and runs them on QPUs and simulators."""

@@ -1,0 +1,67 @@
+"""What a provider is: the boundary between the gateway's queue and anything that runs circuits."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from kubeqpu.proto.v1 import gateway_pb2, qpu_pb2
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows [first_row, first_row + rows) of one entry: circuits that run together."""
+
+    entry: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Circuits of one job that a provider runs in one submission.
+
+    Attributes:
+        job_id: Unique over all tenants; a provider tags its own submissions with it.
+        tenant: Whose job it is. Work of two tenants never shares a process.
+        spec: The job as submitted, validated, with `seed` filled in.
+        spans: What to run; every row has a seed of its own that does not depend on the batch.
+    """
+
+    job_id: str
+    tenant: str
+    spec: gateway_pb2.JobSpec
+    spans: tuple[Span, ...]
+
+
+class Provider(Protocol):
+    """Runs circuits on one QPU.
+
+    An implementation is registered in the entry-point group `kubeqpu.providers` and made from one
+    QPU's section of the gateway's configuration.
+    """
+
+    async def start(self) -> None:
+        """Connects and loads the backend; idempotent.
+
+        Raises:
+            ProviderError: If the backend cannot be had.
+        """
+
+    async def describe(self, include_target: bool = False) -> qpu_pb2.QPU:
+        """Reports the QPU now: size, conditions, provider queue, calibration, capabilities.
+
+        Never raises for an unreachable provider: that is a condition.
+        """
+
+    def run(self, batch: Batch) -> AsyncIterator[gateway_pb2.ResultChunk]:
+        """Runs a batch and yields chunks as circuits finish, each span in one or more chunks.
+
+        Cancelling the iteration ends the work.
+
+        Raises:
+            CircuitError: If the circuits cannot run; the job fails with the message.
+            ProviderUnavailableError: If the provider is away; the work stays queued.
+        """
+
+    async def close(self) -> None:
+        """Lets go of everything; running batches are abandoned."""

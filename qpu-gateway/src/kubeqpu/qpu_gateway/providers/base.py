@@ -2,9 +2,34 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from kubeqpu.common import names
 from kubeqpu.proto.v1 import gateway_pb2, qpu_pb2
+
+
+class QPUSettings(BaseModel):
+    """One QPU's section of the gateway's configuration file.
+
+    Attributes:
+        name: Name of the QPU object.
+        provider: Entry-point name of the provider that runs it.
+        slots: How many pods, and how many batches, may use it at once.
+        resource_name: Extended resource that offers its slots.
+        slot_placement: Where its slots live.
+        options: The provider's own settings, checked by the provider.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=50)
+    provider: str
+    slots: int = Field(default=1, ge=1, le=1000)
+    resource_name: str = names.RESOURCE_QPU
+    slot_placement: Literal["Gateway", "Spread"] = "Gateway"
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Providers: what runs circuits for the gateway."""

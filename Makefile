@@ -19,16 +19,16 @@ test: $(READY) ## Run the unit and integration tests
 	@$(BIN)/python -m pytest
 
 lint: $(READY) ## Check style, imports between components, and module length
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/python tools/check_size.py
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/python -m tools.check_size
 
 type: $(READY) ## Check types
 	@$(BIN)/mypy $(MEMBERS:%=%/src) tests tools
 
 generate: $(READY) ## Regenerate stubs and pins
-	@$(BIN)/python tools/generate.py
+	@$(BIN)/python -m tools.generate
 
 verify: $(READY) ## Regenerate everything generated and fail on a difference
-	@$(BIN)/python tools/verify.py
+	@$(BIN)/python -m tools.verify
 
 bench: $(READY) ## Run benchmarks: all, or BENCH=<name>
 	@$(BIN)/python -m tests.benchmarks $(BENCH)

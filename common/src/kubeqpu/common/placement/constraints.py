@@ -106,9 +106,7 @@ def _wait(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
     )
 
 
-def _calibration(
-    qpu: QPU, wanted: Requirements, now: datetime, class_name: str
-) -> Refusal | None:
+def _calibration(qpu: QPU, wanted: Requirements, now: datetime, class_name: str) -> Refusal | None:
     calibration = qpu.calibration
     if calibration is None:
         # A simulator without errors has nothing to calibrate; a device that reports nothing may
@@ -167,9 +165,7 @@ def _errors(
     if wanted.max_eplg is None:
         return None
     if calibration.eplg is None:
-        return Refusal(
-            name, "ErrorTooHigh", f"reports no EPLG, and class {class_name} limits it"
-        )
+        return Refusal(name, "ErrorTooHigh", f"reports no EPLG, and class {class_name} limits it")
     if calibration.eplg > wanted.max_eplg:
         return Refusal(
             name,

@@ -1,0 +1,55 @@
+"""Regenerates what is committed but made by a program: gRPC stubs and pinned requirements."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+OURS = ("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", "kubeqpu-cutting")
+MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting")
+# What each file of pins is made from. No file may record an address, so there is no lock file.
+PINS = {
+    "dev": ("--group", "pyproject.toml:dev", *(f"{member}/pyproject.toml" for member in MEMBERS)),
+    "qpu-gateway": ("qpu-gateway/pyproject.toml",),
+    "cutting": ("cutting/pyproject.toml",),
+}
+
+
+def generate_stubs() -> None:
+    """Compiles the .proto files."""
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "proto/generate.py"]
+    subprocess.run(command, cwd=ROOT, check=True, env=environment, stderr=subprocess.DEVNULL)
+
+
+def generate_pins(upgrade: bool) -> None:
+    """Resolves the members' dependencies to versions and hashes.
+
+    Args:
+        upgrade: Whether to take newer versions; else pins that still satisfy are kept.
+    """
+    for name, sources in PINS.items():
+        hidden = [argument for package in OURS for argument in ("--no-emit-package", package)]
+        subprocess.run(
+            [
+                str(BIN / "uv"), "pip", "compile", "--quiet", "--universal", "--generate-hashes",
+                "--no-header", "--python-version", "3.11", "--system-certs",
+                *(["--upgrade"] if upgrade else []),
+                *hidden, *sources, "--output-file", f"requirements/{name}.txt",
+            ],
+            cwd=ROOT,
+            check=True,
+        )  # fmt: skip
+
+
+def main() -> int:
+    """Regenerates everything; `--upgrade` also takes newer versions."""
+    generate_stubs()
+    generate_pins(upgrade="--upgrade" in sys.argv[1:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from pathlib import Path
 
 from tools import generate
 

@@ -1,0 +1,129 @@
+"""What was chosen for a cluster, kept so that any later command can go on from it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tests.cluster.errors import ClusterError
+from tests.cluster.layout import Layout
+from tests.cluster.spec import Addon, ClusterSpec
+
+# Below the ports that Linux hands out to outgoing connections, which would collide now and then.
+PORTS = range(20000, 32000)
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """A cluster's specification and everything chosen for it.
+
+    Attributes:
+        spec: what it is asked to be.
+        octet: the second number of its addresses, 10.<octet>.0.0/16; None without nodes.
+        ports: the port of each server, by the server's name.
+    """
+
+    spec: ClusterSpec
+    octet: int | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+    def with_spec(self, spec: ClusterSpec) -> ClusterState:
+        """The same choices for another specification."""
+        return replace(self, spec=spec)
+
+
+def save(layout: Layout, state: ClusterState) -> None:
+    """Write the state so that a reader sees the old one or the new one."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    write(layout.state, json.dumps(asdict(state), indent=2) + "\n")
+
+
+def load(layout: Layout) -> ClusterState | None:
+    """Read the state; None when there is no cluster.
+
+    Raises:
+        ClusterError: the file is not one that this version wrote.
+    """
+    try:
+        data = json.loads(layout.state.read_text())
+        asked = data["spec"]
+        addons = tuple(Addon(name) for name in asked["addons"])
+        spec = ClusterSpec(asked["name"], asked["nodes"], addons)
+        return ClusterState(spec, data["octet"], data["ports"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"{layout.state} cannot be read: run 'down' to clear this cluster away"
+        ) from error
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file whole: never half of it, also when we are killed here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+def free_port(address: str, taken: set[int]) -> int:
+    """A port that nothing listens on at this address now.
+
+    Raises:
+        ClusterError: none was found.
+    """
+    for port in random.sample(PORTS, 200):
+        if port in taken:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
+    raise ClusterError(f"no free port at {address} between {PORTS.start} and {PORTS.stop}")
+
+
+def choose_ports(addresses: Mapping[str, str], chosen: Mapping[str, int]) -> dict[str, int]:
+    """A port for each server, by name and address; those already chosen stay."""
+    ports = dict(chosen)
+    for server, address in addresses.items():
+        if server not in ports:
+            ports[server] = free_port(address, set(ports.values()))
+    return ports
+
+
+@contextlib.contextmanager
+def locked(layout: Layout) -> Iterator[None]:
+    """Let one command at a time change a cluster; a second one waits.
+
+    The kernel drops the lock when its holder dies, however it dies.
+    """
+    layout.lock.parent.mkdir(parents=True, exist_ok=True)
+    with layout.lock.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another command that works on cluster {layout.name}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove(layout: Layout) -> None:
+    """Remove everything a cluster left on disk.
+
+    Raises:
+        ClusterError: something still uses it.
+    """
+    try:
+        shutil.rmtree(layout.root)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ClusterError(f"{layout.root} cannot be removed: {error}") from error

@@ -11,6 +11,7 @@ OURS = ("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", 
 MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting")
 # What each file of pins is made from. No file may record an address, so there is no lock file.
 PINS = {
+    "build": ("--group", "pyproject.toml:build"),
     "dev": ("--group", "pyproject.toml:dev", *(f"{member}/pyproject.toml" for member in MEMBERS)),
     "qpu-gateway": ("qpu-gateway/pyproject.toml",),
     "cutting": ("cutting/pyproject.toml",),

@@ -1,0 +1,184 @@
+"""The gateway's settings: flags, environment and the configuration file that names its QPUs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import CliApp
+
+from kubeqpu.common.placement import (
+    PlacementClass,
+    Requirements,
+    Weights,
+)
+from kubeqpu.common.settings import Settings
+from kubeqpu.qpu_gateway.providers.base import QPUSettings
+
+DEFAULT_CLASS = "standard"
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+class ConfigurationError(ValueError):
+    """The flags, the environment or the configuration file are wrong; one sentence says how."""
+
+
+def _is_local(address: str) -> str:
+    if address.startswith("unix:") or address.startswith(_LOOPBACK):
+        return address
+    raise ValueError(
+        f"listen address {address!r} can be reached from other machines, and callers are not "
+        "authenticated yet; use a loopback address such as 127.0.0.1:7070 or unix:/run/gateway.sock"
+    )
+
+
+class Limits(BaseModel):
+    """What one caller may ask for at most; everything above is refused before it is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    max_message_bytes: int = Field(default=256 * 2**20, ge=4096)
+    """Largest request or response on the wire."""
+    max_circuit_bytes: int = Field(default=64 * 2**20, ge=64)
+    """Largest QPY payload of a job."""
+    max_job_circuits: int = Field(default=1_000_000, ge=1)
+    """Most rows in one job."""
+    max_job_shots: int = Field(default=500_000_000, ge=1)
+    """Most shots in one job, over all its rows."""
+    max_pauli_terms: int = Field(default=1_000_000, ge=1)
+    """Most Pauli terms in one job, over all its observables."""
+    max_unfinished_jobs: int = Field(default=10_000, ge=1)
+    """Most queued and running jobs of one tenant."""
+    max_blob_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest blob."""
+    max_tenant_blob_bytes: int = Field(default=2**30, ge=1)
+    """Most bytes in blobs of one tenant."""
+    max_database_bytes: int = Field(default=64 * 2**30, ge=2**18)
+    """Size at which the database refuses to grow."""
+    max_ttl_seconds: float = Field(default=30 * 86_400.0, gt=0)
+    """Longest time for which a caller may keep results or blobs."""
+
+
+class ClassSettings(BaseModel):
+    """One class of the configuration file; the names are those of the QPUClass object in YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requirements: Requirements = Requirements()
+    weights: Weights = Weights()
+
+    def to_class(self, name: str) -> PlacementClass:
+        """Gives the class as placement wants it."""
+        return PlacementClass(name, self.requirements, self.weights)
+
+
+class GatewaySettings(Settings):
+    """Settings of the gateway."""
+
+    listen: tuple[Annotated[str, AfterValidator(_is_local)], ...] = ("127.0.0.1:7070",)
+    """Addresses to serve on: host:port on loopback, or unix:<path>."""
+    data_dir: Path = Path("data")
+    """Directory of the database; made if it does not exist."""
+    config: Path | None = None
+    """YAML file with the QPUs (`qpus:`) and classes (`classes:`) of this gateway."""
+    qpus: tuple[QPUSettings, ...] = ()
+    """QPUs to serve, if they are not in the configuration file."""
+    classes: dict[str, ClassSettings] = Field(default_factory=dict)
+    """QPU classes by name; `standard`, without requirements, always exists."""
+    metrics_address: str = "127.0.0.1"
+    """Address of the Prometheus endpoint."""
+    metrics_port: int | None = Field(default=9464, ge=0, le=65535)
+    """Port of the Prometheus endpoint; 0 lets the system choose, null serves none."""
+    limits: Limits = Limits()
+    """Limits per caller."""
+    result_ttl_seconds: float = Field(default=7 * 86_400.0, gt=0)
+    """How long results are kept after a job ended, unless the job says so itself."""
+    blob_ttl_seconds: float = Field(default=86_400.0, gt=0)
+    """How long a blob is kept, unless the caller says so."""
+    sweep_interval_seconds: float = Field(default=60.0, gt=0)
+    """How often expired results and blobs are deleted."""
+    stop_grace_seconds: float = Field(default=20.0, ge=0)
+    """How long running batches may take to finish after SIGTERM."""
+    batch_seconds: float = Field(default=0.5, gt=0)
+    """How long one batch should run: the work that a crash repeats."""
+
+    def placement_classes(self) -> Mapping[str, PlacementClass]:
+        """Gives all classes by name, the default one included."""
+        named = {name: section.to_class(name) for name, section in self.classes.items()}
+        return {DEFAULT_CLASS: PlacementClass(DEFAULT_CLASS), **named}
+
+
+def load_settings(arguments: list[str] | None = None) -> GatewaySettings:
+    """Reads flags, environment and the configuration file they name.
+
+    Args:
+        arguments: Command-line arguments; None takes those of the process.
+
+    Returns:
+        The settings, with the file's sections filled in.
+
+    Raises:
+        ConfigurationError: If a value is wrong; the message names it and what was expected.
+    """
+    try:
+        settings = CliApp.run(GatewaySettings, cli_args=arguments)
+        if settings.config is not None:
+            sections = _read_file(settings.config)
+            # Flags and environment outrank the file.
+            merged = _merge(sections, settings.model_dump(exclude_unset=True))
+            settings = GatewaySettings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from error
+    _check_names(settings)
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"Configuration file {path} cannot be read ({error}); name a readable YAML file."
+        ) from error
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigurationError(f"Configuration file {path} is not YAML: {where}.") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigurationError(
+            f"Configuration file {path} holds no mapping; expected one with the key `qpus`."
+        )
+    return content
+
+
+def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = _merge(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "settings"
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return f"Setting {place} is wrong: {message}{more}."
+
+
+def _check_names(settings: GatewaySettings) -> None:
+    names = [qpu.name for qpu in settings.qpus]
+    if not names:
+        raise ConfigurationError(
+            "The gateway has no QPU; list at least one under `qpus` in the configuration file."
+        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(
+            f"QPU {twice[0]} is configured more than once; give every QPU a name of its own."
+        )
+    if not settings.listen:
+        raise ConfigurationError("The gateway has no listen address; set at least one.")

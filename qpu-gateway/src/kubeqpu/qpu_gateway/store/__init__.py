@@ -1,0 +1,6 @@
+"""The gateway's durable state: jobs, results and blobs."""
+
+from kubeqpu.qpu_gateway.store.results import StoredChunk
+from kubeqpu.qpu_gateway.store.store import Store
+
+__all__ = ["Store", "StoredChunk"]

@@ -1,0 +1,1 @@
+"""Migrations of the gateway's database, run when the gateway starts."""

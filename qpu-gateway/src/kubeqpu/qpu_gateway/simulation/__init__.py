@@ -1,0 +1,1 @@
+"""What runs inside a worker: loading, transpiling, simulating, sampling and estimating."""

@@ -1,0 +1,53 @@
+"""Describing circuits as plain data."""
+
+from collections import Counter
+
+from qiskit import QuantumCircuit
+from qiskit.circuit import Clbit, Qubit
+
+from kubeqpu.qpu_gateway.circuits import CircuitSummary
+from kubeqpu.qpu_gateway.simulation.kinds import is_control_flow
+
+_NEUTRAL = frozenset({"barrier", "delay"})
+
+
+def summarise(circuit: QuantumCircuit) -> CircuitSummary:
+    """Describes a circuit whose gates were resolved to known kinds."""
+    walk = _Walk()
+    walk.visit(circuit, dict(zip(circuit.qubits, circuit.qubits, strict=True)))
+    return CircuitSummary(
+        num_qubits=circuit.num_qubits,
+        registers=tuple((register.name, register.size) for register in circuit.cregs),
+        num_parameters=circuit.num_parameters,
+        operations=dict(walk.operations),
+        mid_circuit=walk.mid_circuit,
+        control_flow=walk.control_flow,
+        measured_clbits=len(walk.measured),
+    )
+
+
+class _Walk:
+    """What is found on the way through a circuit and its blocks."""
+
+    def __init__(self) -> None:
+        self.operations: Counter[str] = Counter()
+        self.mid_circuit = False
+        self.control_flow = False
+        self.measured: set[Clbit] = set()
+        self._collapsed: set[Qubit] = set()
+
+    def visit(self, circuit: QuantumCircuit, outer: dict[Qubit, Qubit]) -> None:
+        for instruction in circuit.data:
+            operation = instruction.operation
+            qubits = [outer[bit] for bit in instruction.qubits]
+            self.operations[operation.name] += 1
+            if operation.name not in _NEUTRAL and not self._collapsed.isdisjoint(qubits):
+                self.mid_circuit = True
+            if operation.name in {"measure", "reset"}:
+                self._collapsed.update(qubits)
+            if operation.name == "measure":
+                self.measured.update(instruction.clbits)
+            if is_control_flow(operation):
+                self.control_flow = True
+                for block in operation.blocks:
+                    self.visit(block, dict(zip(block.qubits, qubits, strict=True)))

@@ -7,6 +7,7 @@ it can be frozen, and how nothing of it is left when it ends.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -85,7 +86,7 @@ def inherit_cpuset(folder: Path) -> None:
     """Give a new version 1 cpuset its parents' processors: empty, it admits no process."""
     top = ROOT / "cpuset"
     chain = [path for path in [*reversed(folder.parents), folder] if path.is_relative_to(top)]
-    for parent, path in zip(chain, chain[1:], strict=False):
+    for parent, path in itertools.pairwise(chain):
         for name in ("cpuset.cpus", "cpuset.mems"):
             if not (path / name).read_text().strip():
                 (path / name).write_text((parent / name).read_text())
@@ -100,16 +101,15 @@ def enable_controllers(folder: Path) -> None:
 
 def processes(group: Cgroup) -> list[Process]:
     """Every process in a cgroup or below it."""
-    found = []
+    name = f"a process of {group.path}"
+    found: list[Process] = []
     top = group.tracking
     for folder, _, _ in os.walk(top):
         try:
             pids = [int(line) for line in (Path(folder) / "cgroup.procs").read_text().split()]
         except OSError:  # gone since it was listed
             continue
-        for pid in pids:
-            if ticks := start_ticks(pid):
-                found.append(Process(f"a process of {group.path}", pid, ticks))
+        found += [Process(name, pid, ticks) for pid in pids if (ticks := start_ticks(pid))]
     return found
 
 

@@ -53,9 +53,7 @@ class ControlPlane:
 
     def server_addresses(self) -> dict[str, str]:
         """The address that each server needs a free port at."""
-        return {
-            server: self.address if server == API_SERVER else LOOPBACK for server in SERVERS
-        }
+        return {server: self.address if server == API_SERVER else LOOPBACK for server in SERVERS}
 
     def program(self, name: str) -> str:
         """The path of a program."""

@@ -45,9 +45,7 @@ def public_pem(key: ec.EllipticCurvePrivateKey) -> str:
     """A public key as text."""
     return (
         key.public_key()
-        .public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
 
@@ -115,9 +113,7 @@ class Authority:
         )
         # The certificate last: it is what says that both are there.
         write(self.key_path, key_pem(key), 0o600)
-        write(
-            self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM).decode()
-        )
+        write(self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM).decode())
 
     def issue(self, name: str, identity: Identity) -> tuple[Path, Path]:
         """A certificate and its key, for both ends of TLS; made once per name.

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from tests.cluster.errors import ClusterError, MissingError
 
@@ -14,30 +15,44 @@ def run(
     command: Sequence[str | Path],
     *,
     text: str | None = None,
+    stdin: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
     seconds: float = 600,
     folder: Path | None = None,
 ) -> str:
     """Run a command and return its standard output.
 
+    Args:
+        command: the program and its arguments.
+        text: what it reads on standard input.
+        stdin: an open file that it reads instead.
+        environment: its whole environment; ours if not given.
+        seconds: how long it may take.
+        folder: where it runs.
+
     Raises:
         MissingError: the program is not installed.
         ClusterError: it failed; the message holds what it said.
     """
     words = [str(word) for word in command]
+    source = subprocess.PIPE if text is not None else stdin or subprocess.DEVNULL
     try:
-        result = subprocess.run(
-            words, input=text, capture_output=True, text=True, check=False, timeout=seconds,
+        with subprocess.Popen(
+            words, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=dict(environment) if environment is not None else None, cwd=folder,
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            try:
+                out, err = process.communicate(text, timeout=seconds)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                said = f"{' '.join(words)[:400]} did not end within {seconds:.0f} s"
+                raise ClusterError(said) from error
     except FileNotFoundError as error:
         raise MissingError(f"{words[0]} is not installed: run 'check' to see what helps") from error
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"{' '.join(words)} did not end within {seconds:.0f} s") from error
-    if result.returncode != 0:
-        said = (result.stderr.strip() or result.stdout.strip())[-3000:]
-        raise ClusterError(f"{' '.join(words)[:400]} failed ({result.returncode}):\n{said}")
-    return result.stdout
+    if process.returncode != 0:
+        said = (err.strip() or out.strip())[-3000:]
+        raise ClusterError(f"{' '.join(words)[:400]} failed ({process.returncode}):\n{said}")
+    return out
 
 
 def wait_until(

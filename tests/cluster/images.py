@@ -1,0 +1,217 @@
+"""Container images without a registry: built by buildah, kept as archives, named by content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster import programs
+from tests.cluster.builder import Builder, Report
+from tests.cluster.errors import ClusterError, MissingError
+from tests.cluster.layout import HERE
+from tests.cluster.programs import Program, digest
+from tests.cluster.shell import run
+from tests.cluster.spec import Addon, ClusterSpec
+
+DOCKERFILES = HERE / "images"
+REPOSITORY = "localhost/kubeqpu-test"
+SUITE = "bookworm"
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+BUSYBOX = Path("/bin/busybox")
+
+# The programs' images, by name; what is not here is built by its owner.
+PROGRAM_IMAGES: Mapping[str, Program] = {
+    "pause": programs.PAUSE,
+    "coredns": programs.COREDNS,
+    "kueue": programs.KUEUE,
+    "workflow-controller": programs.ARGO,
+    "argoexec": programs.ARGO,
+    "kube-scheduler": programs.KUBERNETES,
+}
+ADDON_IMAGES: Mapping[Addon, tuple[str, ...]] = {
+    Addon.COREDNS: ("coredns",),
+    Addon.KUEUE: ("kueue",),
+    Addon.ARGO: ("workflow-controller", "argoexec"),
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the cache: what pods call it, and the archive that nodes load it from."""
+
+    reference: str
+    archive: Path
+
+
+def needed(spec: ClusterSpec) -> tuple[str, ...]:
+    """The names of the images that every node of a cluster needs."""
+    if not spec.nodes:
+        return ()
+    return ("pause", *(name for addon in spec.addons for name in ADDON_IMAGES.get(addon, ())))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Builds images and keeps them.
+
+    Attributes:
+        builder: makes the programs that go into them.
+        report: told what is going on.
+    """
+
+    builder: Builder
+    report: Report
+    environment: Mapping[str, str] = field(
+        default_factory=lambda: {**os.environ, "BUILDAH_ISOLATION": "chroot"}
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where the archives are kept."""
+        return self.builder.cache / "images"
+
+    def buildah(self, *arguments: str | Path) -> str:
+        """Run buildah with a storage of our own, in a mount namespace that ends with it."""
+        storage = self.builder.cache / "buildah"
+        return run(
+            ["unshare", "--mount", "--propagation", "private", "buildah",
+             "--root", storage / "root", "--runroot", storage / "run", *arguments],
+            environment=self.environment, seconds=1800,
+        )  # fmt: skip
+
+    def build(
+        self,
+        reference: str,
+        dockerfile: Path,
+        context: Path,
+        *,
+        arguments: Mapping[str, str] | None = None,
+        volumes: Sequence[str] = (),
+        archive: Path | None = None,
+    ) -> Image:
+        """Build an image from a Dockerfile, reusing layers, and write its archive.
+
+        Args:
+            reference: its name and tag.
+            dockerfile: the Dockerfile.
+            context: the folder that COPY copies from.
+            arguments: build arguments by name.
+            volumes: folders mounted while it is built, as buildah's --volume has them.
+            archive: where to write it; in the cache if not given.
+        """
+        options = [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
+        options += [f"--volume={volume}" for volume in volumes]
+        self.buildah("bud", "--layers", "--quiet", "--tag", reference, "--file", dockerfile,
+                     *options, context)  # fmt: skip
+        return self.export(reference, archive)
+
+    def export(self, reference: str, archive: Path | None = None) -> Image:
+        """Write the archive of an image that buildah has."""
+        target = archive or self.folder / f"{digest([reference.encode()])}.tar"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        self.buildah("push", "--quiet", reference, f"docker-archive:{draft}:{reference}")
+        draft.replace(target)
+        return Image(reference, target)
+
+    def is_made(self, name: str) -> bool:
+        """Whether the image of one of the cluster's own programs is in the cache."""
+        return self._of_program(name).archive.exists()
+
+    def _of_program(self, name: str) -> Image:
+        dockerfile = DOCKERFILES / f"{name}.Dockerfile"
+        content = [programs.key(PROGRAM_IMAGES[name]).encode(), dockerfile.read_bytes()]
+        return self._named(name, content)
+
+    def program(self, name: str) -> Image:
+        """The image of one of the cluster's own programs, built if it is not there yet."""
+        image, program = self._of_program(name), PROGRAM_IMAGES[name]
+        if not image.archive.exists():
+            dockerfile = DOCKERFILES / f"{name}.Dockerfile"
+            self.builder.build([program])
+            self.report(f"building image {name}")
+            context = self.builder.folder(program)
+            self.build(image.reference, dockerfile, context, archive=image.archive)
+        return image
+
+    def _named(self, name: str, content: Sequence[bytes]) -> Image:
+        tag = digest(content)
+        return Image(f"{REPOSITORY}/{name}:{tag}", self.folder / f"{name}-{tag}.tar")
+
+    def busybox(self) -> Image:
+        """A small image for tests, from Debian's static busybox.
+
+        Raises:
+            MissingError: the package is not installed.
+        """
+        if not BUSYBOX.exists():
+            raise MissingError(f"{BUSYBOX} is missing: install the package busybox-static")
+        dockerfile = DOCKERFILES / "busybox.Dockerfile"
+        image = self._named("busybox", [BUSYBOX.read_bytes(), dockerfile.read_bytes()])
+        if not image.archive.exists():
+            with tempfile.TemporaryDirectory(dir=self.builder.cache) as context:
+                shutil.copy(BUSYBOX, context)
+                self.build(image.reference, dockerfile, Path(context), archive=image.archive)
+        return image
+
+    def base(self) -> str:
+        """The name of a base image made here, for Dockerfiles that take one as an argument.
+
+        It is made once per cache; pass it as a build argument (ARG BASE).
+        """
+        dockerfile = DOCKERFILES / "base.Dockerfile"
+        image = self._named("base", [SUITE.encode(), BASE_PACKAGES.encode(),
+                                     dockerfile.read_bytes()])  # fmt: skip
+        if self._in_storage(image.reference):
+            return image.reference
+        self.report("making the base image by debootstrap (about a minute and a half, once)")
+        self.builder.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.builder.cache) as work:
+            root, context = Path(work) / "root", Path(work) / "context"
+            context.mkdir()
+            run(["unshare", "--mount", "--propagation", "private", "debootstrap",
+                 "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, root],
+                seconds=1800)  # fmt: skip
+            for cache in (root / "var/cache/apt/archives", root / "var/lib/apt/lists"):
+                shutil.rmtree(cache, ignore_errors=True)
+            run(["tar", "--numeric-owner", "-C", root, "-cf", context / "rootfs.tar", "."])
+            self.buildah("bud", "--quiet", "--tag", image.reference, "--file", dockerfile, context)
+        return image.reference
+
+    def _in_storage(self, reference: str) -> bool:
+        try:
+            self.buildah("inspect", "--type", "image", reference)
+        except MissingError:
+            raise
+        except ClusterError:
+            return False
+        return True
+
+    def resolve(self, text: str) -> Image:
+        """The image that a word on the command line means.
+
+        Args:
+            text: the name of one of our own images, an archive's path, or a name in buildah's
+                storage.
+
+        Raises:
+            ClusterError: it is none of these.
+        """
+        if text in PROGRAM_IMAGES:
+            return self.program(text)
+        if text == "busybox":
+            return self.busybox()
+        if Path(text).is_file():
+            return Image(text, Path(text).resolve())
+        if self._in_storage(text):
+            return self.export(text)
+        raise ClusterError(
+            f"there is no image {text!r}: name an archive made by 'docker save' or 'buildah push', "
+            "an image built by tests.cluster.images, or one of "
+            f"{', '.join(PROGRAM_IMAGES)}, busybox"
+        )

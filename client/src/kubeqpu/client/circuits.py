@@ -1,6 +1,7 @@
 """Circuits to the payload of a job; Qiskit is imported only when one is made."""
 
 import io
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
 OLDEST_QPY = 13
 NEWEST_QPY = 18
 
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "kubeqpu.io")
+
 
 def circuits_to_qpy(circuits: "QuantumCircuit | Sequence[QuantumCircuit]") -> bytes:
     """Writes circuits as one QPY payload, the templates of a job in their order.
 
-    Metadata of the circuits stays here: it need not be JSON, and providers need not see it.
+    Only what runs is written: names of circuits and parameters and metadata stay here. So the same
+    circuits give the same bytes in every process, and an idempotency key can be used again after a
+    restart; gates with expressions of parameters, such as `2 * theta`, are the exception. The order
+    of each circuit's parameters stays as it is.
 
     Args:
         circuits: One circuit or several.
@@ -44,7 +50,8 @@ def circuits_to_qpy(circuits: "QuantumCircuit | Sequence[QuantumCircuit]") -> by
     buffer = io.BytesIO()
     version = min(qpy.common.QPY_VERSION, NEWEST_QPY)
     try:
-        qpy.dump([_without_metadata(found) for found in listed], buffer, version=version)
+        bare = [_strip(found, index) for index, found in enumerate(listed)]
+        qpy.dump(bare, buffer, version=version)
     except (qpy.QpyError, TypeError) as error:
         raise errors.InvalidRequestError(
             f"The circuits cannot be written as QPY {version}: {error}"
@@ -52,9 +59,15 @@ def circuits_to_qpy(circuits: "QuantumCircuit | Sequence[QuantumCircuit]") -> by
     return buffer.getvalue()
 
 
-def _without_metadata(circuit: "QuantumCircuit") -> "QuantumCircuit":
-    if not circuit.metadata:
-        return circuit
-    bare = circuit.copy()
+def _strip(circuit: "QuantumCircuit", index: int) -> "QuantumCircuit":
+    from qiskit.circuit import Parameter  # noqa: PLC0415
+
+    bare = circuit.copy(name=f"template-{index}")
     bare.metadata = {}
+    if circuit.num_parameters:
+        # Padded numbers sort like the parameters they stand for.
+        names = [f"p{column:06d}" for column in range(circuit.num_parameters)]
+        bare.assign_parameters(
+            [Parameter(name, uuid=uuid.uuid5(_NAMESPACE, name)) for name in names], inplace=True
+        )
     return bare

@@ -19,7 +19,7 @@ from tests.cluster.processes import Process, send, start_ticks
 
 ROOT = Path("/sys/fs/cgroup")
 NAMESPACED = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids",
-              "hugetlb", "net_cls", "net_prio", "perf_event", "systemd")  # fmt: skip
+              "hugetlb", "net_cls", "net_prio", "perf_event", "systemd", "unified")  # fmt: skip
 CONTROLLERS = "+cpuset +cpu +io +memory +hugetlb +pids"
 
 

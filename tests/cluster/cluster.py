@@ -11,7 +11,7 @@ from typing import Any
 from tests.cluster import cgroups, images, network, nodes, processes, programs, state
 from tests.cluster.addons import install
 from tests.cluster.builder import Builder
-from tests.cluster.controlplane import ControlPlane
+from tests.cluster.controlplane import ControlPlane, death_of
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import Image, Images
 from tests.cluster.layout import Layout
@@ -173,8 +173,11 @@ class Cluster:
             ClusterError: they are not in time.
         """
         wanted = set(self.state.spec.node_names)
-        wait_until(lambda: wanted <= self.ready_nodes(), "all nodes to be Ready",
-                   seconds=seconds, every=0.5)  # fmt: skip
+        deaths = [death_of(self.layout, node.process(nodes.KUBELET)) for node in self.nodes]
+        wait_until(
+            lambda: wanted <= self.ready_nodes(), "all nodes to be Ready", seconds=seconds,
+            every=0.5, still_alive=lambda: next(filter(None, (ask() for ask in deaths)), None),
+        )  # fmt: skip
 
     def ready_nodes(self) -> set[str]:
         """The names of the nodes whose Ready condition is True."""

@@ -36,18 +36,18 @@ cover() {
         case $kept in
             "$top"/*)
                 mkdir -p "$place${kept#"$top"}"
-                mount --rbind "$kept" "$place${kept#"$top"}";;
+                mount -n --rbind "$kept" "$place${kept#"$top"}";;
         esac
     done
-    mount --move "$place" "$top"
+    mount -n --move "$place" "$top"
 }
-mount -o loop,noatime "$disk" "$place"
+mount -n -o loop,noatime "$disk" "$place"
 mkdir -p "$place"/lib/kubelet "$place"/lib/containerd "$place"/lib/cni/net.d "$place"/log/pods
 top=/var; cover "$@"
-mount -t tmpfs -o mode=755 tmpfs "$place"
+mount -n -t tmpfs -o mode=755 tmpfs "$place"
 mkdir -p "$place"/netns "$place"/containerd "$place"/lock
 top=/run; cover "$@"
-mount --make-rshared /
+mount -n --make-rshared /
 touch /run/node-is-ready
 exec sleep infinity
 """

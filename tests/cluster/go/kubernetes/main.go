@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	kubeapiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -33,9 +33,8 @@ var commands = map[string]func() *cobra.Command{
 	"kube-controller-manager": kubecontrollermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return kubescheduler.NewSchedulerCommand() },
 	"kube-proxy":              kubeproxy.NewProxyCommand,
-	"kubelet": func() *cobra.Command {
-		return kubelet.NewKubeletCommand(genericapiserver.SetupSignalContext())
-	},
+	// The kubelet makes a context that ends by signal itself, as none of the others may then.
+	"kubelet": func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	"kubectl": kubectl.NewDefaultKubectlCommand,
 }
 

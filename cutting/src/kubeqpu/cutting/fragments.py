@@ -141,7 +141,7 @@ def split(
         InvalidInputError: If a gate cannot be cut.
     """
     segments, steps, cuts = _walk(circuit, places)
-    order = _number(segments)
+    order = _number(segments, _used(segments, steps, terms))
     position = {
         segment: (index, qubit)
         for index, members in enumerate(order)
@@ -151,13 +151,14 @@ def split(
     for step in steps:
         index = position[step.segments[0]][0]
         builders[index].add(step, [position[segment][1] for segment in step.segments])
-    last = [position[segment] for segment in segments.current]
+    last = [position.get(segment, (-1, 0)) for segment in segments.current]
     return tuple(cuts), tuple(builder.build(terms, last) for builder in builders)
 
 
 def count_widths(circuit: QuantumCircuit, places: CutPlaces) -> list[int]:
     """Returns the widths of the fragments that cuts lead to, without building them."""
-    return [len(members) for members in _number(_walk(circuit, places, decompose=False)[0])]
+    segments, steps, _ = _walk(circuit, places, decompose=False)
+    return [len(members) for members in _number(segments, _used(segments, steps, ()))]
 
 
 def _walk(
@@ -187,10 +188,19 @@ def _walk(
     return segments, steps, cuts
 
 
-def _number(segments: _Segments) -> list[list[int]]:
+def _used(segments: _Segments, steps: Sequence[_Step], terms: Sequence[str]) -> set[int]:
+    """Finds the segments that hold an operation or that an observable acts on."""
+    used = {segment for step in steps for segment in step.segments}
+    for qubit, segment in enumerate(segments.current):
+        if any(term[-1 - qubit] != "I" for term in terms):
+            used.add(segment)
+    return used
+
+
+def _number(segments: _Segments, used: set[int]) -> list[list[int]]:
     """Orders fragments, and the segments within, by original qubit and then by time."""
     members: dict[int, list[int]] = {}
-    for segment in sorted(range(len(segments.wire)), key=lambda s: (segments.wire[s], s)):
+    for segment in sorted(used, key=lambda s: (segments.wire[s], s)):
         members.setdefault(segments.find(segment), []).append(segment)
     return list(members.values())
 
@@ -209,13 +219,22 @@ class _Builder:
     def add(self, step: _Step, qubits: list[int]) -> None:
         if step.end is None:
             assert step.operation is not None
-            self._circuit.append(step.operation, qubits)
-            self._two_qubit_gates += len(qubits) == 2
+            self._append(step.operation, qubits)
             return
         marker = Instruction(f"{MARKER}{len(self._ends)}", 1, 0, [])
         self._circuit.append(marker, qubits)
         cut, side, kind = step.end
         self._ends.append(End(cut, side, kind, qubits[0]))
+
+    def _append(self, operation: Instruction, qubits: list[int]) -> None:
+        if operation.name == "unitary" and len(qubits) == 2:
+            # Written out in gates that every QPU's transpiler and simulator knows.
+            for inner in operation.definition.data:
+                places = [operation.definition.find_bit(qubit).index for qubit in inner.qubits]
+                self._append(inner.operation, [qubits[place] for place in places])
+            return
+        self._circuit.append(operation, qubits)
+        self._two_qubit_gates += len(qubits) == 2
 
     def build(self, terms: Iterable[str], last: Sequence[tuple[int, int]]) -> Fragment:
         observables: dict[str, int] = {}

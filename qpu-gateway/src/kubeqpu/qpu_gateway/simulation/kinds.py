@@ -7,8 +7,49 @@ from qiskit.circuit.library import PauliGate, UnitaryGate, get_standard_gate_nam
 
 # Gates that Aer's methods apply as they are; the others of the standard library are decomposed.
 AER_GATES = frozenset(
-    "ccx ccz cp crx cry crz cswap csx cu cx cy cz ecr h id p pauli r rx rxx ry ryy rz rzx rzz s sdg "
-    "swap sx sxdg t tdg u u1 u2 u3 unitary x y z global_phase".split()
+    {
+        "ccx",
+        "ccz",
+        "cp",
+        "crx",
+        "cry",
+        "crz",
+        "cswap",
+        "csx",
+        "cu",
+        "cx",
+        "cy",
+        "cz",
+        "ecr",
+        "h",
+        "id",
+        "p",
+        "pauli",
+        "r",
+        "rx",
+        "rxx",
+        "ry",
+        "ryy",
+        "rz",
+        "rzx",
+        "rzz",
+        "s",
+        "sdg",
+        "swap",
+        "sx",
+        "sxdg",
+        "t",
+        "tdg",
+        "u",
+        "u1",
+        "u2",
+        "u3",
+        "unitary",
+        "x",
+        "y",
+        "z",
+        "global_phase",
+    }
 )
 DIRECTIVES = frozenset({"measure", "reset", "barrier", "delay"})
 AER_OPERATIONS = AER_GATES | DIRECTIVES

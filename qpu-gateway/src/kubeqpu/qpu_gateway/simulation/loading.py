@@ -73,7 +73,7 @@ def _read(payload: bytes) -> list[QuantumCircuit]:
         ) from error
     if not all(type(circuit) is QuantumCircuit for circuit in circuits):
         raise CircuitError("The QPY payload holds something else than circuits; send circuits.")
-    return circuits
+    return list(circuits)
 
 
 def _first_line(error: BaseException) -> str:

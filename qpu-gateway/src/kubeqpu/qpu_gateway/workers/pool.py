@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Mapping
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from kubeqpu.proto.v1 import gateway_pb2
 from kubeqpu.qpu_gateway.circuits import CircuitSummary
-from kubeqpu.qpu_gateway.errors import WorkerError
 from kubeqpu.qpu_gateway.providers.base import Batch
 from kubeqpu.qpu_gateway.workers.forks import ForkServer
 from kubeqpu.qpu_gateway.workers.frames import Frame
 from kubeqpu.qpu_gateway.workers.limits import WorkerLimits
 from kubeqpu.qpu_gateway.workers.process import Role, WorkerProcess
 from kubeqpu.qpu_gateway.workers.registry import WorkerRegistry
+
+_SUMMARIES = TypeAdapter(tuple[CircuitSummary, ...])
 
 
 class WorkerPool:
@@ -54,7 +54,7 @@ class WorkerPool:
         summaries: tuple[CircuitSummary, ...] = ()
         async with contextlib.aclosing(work) as frames:
             async for frame in frames:
-                summaries = tuple(_summary(item) for item in json.loads(frame.payload))
+                summaries = _SUMMARIES.validate_json(frame.payload)
         return summaries
 
     async def run(
@@ -164,10 +164,3 @@ class WorkerPool:
         while True:
             await asyncio.sleep(min(self.limits.idle_seconds / 4, 30.0))
             self._registry.end_idle()
-
-
-def _summary(item: dict[str, JsonValue]) -> CircuitSummary:
-    registers = item.pop("registers")
-    assert isinstance(registers, list)
-    pairs = tuple((str(name), int(bits)) for name, bits in registers)  # type: ignore[misc, union-attr]
-    return CircuitSummary(registers=pairs, **item)  # type: ignore[arg-type]

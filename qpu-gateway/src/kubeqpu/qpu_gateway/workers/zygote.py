@@ -1,11 +1,12 @@
 """The process from which workers are forked: it imports, forks and reaps, and does nothing else.
 
-It never runs a circuit, so a fork inherits warm imports but no threads and no tenant's data. Python's
-own forkserver is not used because it re-imports the caller's `__main__` in each child, which would
-run a user's script again in the embedded mode, and because it does not report exit statuses.
+It never runs a circuit, so a fork inherits warm imports but no threads and no tenant's data.
+Python's own forkserver is not used because it re-imports the caller's `__main__` in each child,
+which would run a user's script again in the embedded mode, and because it does not report exit
+statuses.
 
-It lives as long as its control socket: when the gateway goes, by whatever signal, the socket closes,
-and the kernel kills the workers with this process (`PR_SET_PDEATHSIG`).
+It lives as long as its control socket: when the gateway goes, by whatever signal, the socket
+closes, and the kernel kills the workers with this process (`PR_SET_PDEATHSIG`).
 """
 
 import gc

@@ -12,7 +12,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.progress import Progress
 from tests.cluster.requirements import missing
-from tests.cluster.spec import DEFAULT_NAME, Addon, ClusterSpec, known, parse_addons
+from tests.cluster.spec import DEFAULT_NAME, ClusterSpec, known, parse_addons
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,9 +126,9 @@ def status(cluster: Cluster) -> int:
             down.append(name)
     print(f"{'kubeconfig':28} {cluster.kubeconfig}")
     print(f"{'API server':28} {cluster.control_plane.url}")
-    if Addon.PROMETHEUS in chosen.spec.addons:
+    if prometheus.NAME in chosen.ports:
         print(f"{'Prometheus':28} {prometheus.url(cluster)}")
-    if Addon.POSTGRESQL in chosen.spec.addons:
+    if postgresql.NAME in chosen.ports:
         print(f"{'PostgreSQL':28} {postgresql.url(cluster)}")
     if down:
         print(f"not running: {', '.join(down)}; 'up' starts them again")

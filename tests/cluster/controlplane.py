@@ -204,9 +204,21 @@ def death_of(layout: Layout, name: str) -> Callable[[], str | None]:
 
 
 def answers(url: str, layout: Layout) -> bool:
-    """Whether a server answers 200, asked as the administrator.
+    """Whether a server answers 200, asked as the administrator."""
+    try:
+        read(url, layout, seconds=2)
+    except (URLError, OSError):
+        return False
+    return True
 
-    The certificate is not verified: the controller manager and the scheduler sign their own.
+
+def read(url: str, layout: Layout, *, seconds: float = 10) -> bytes:
+    """What a server answers to a GET by the administrator.
+
+    Its certificate is not verified: the controller manager and the scheduler sign their own.
+
+    Raises:
+        URLError: it answered nothing, or not 200.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -215,8 +227,6 @@ def answers(url: str, layout: Layout) -> bool:
     if certificate.exists():
         context.load_cert_chain(certificate, layout.pki / "admin.key")
     handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
-    try:
-        with urllib.request.build_opener(*handlers).open(url, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (URLError, OSError):
-        return False
+    with urllib.request.build_opener(*handlers).open(url, timeout=seconds) as reply:
+        body: bytes = reply.read()
+        return body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 from pathlib import Path
@@ -40,17 +41,18 @@ def unprivileged() -> list[str]:
     """
     if os.geteuid() != 0:
         return []
-    return ["unshare", "--user", "--map-user=70", "--map-group=70"]
+    account = pwd.getpwnam("postgres")  # its package makes it; initdb wants a user with a name
+    return ["unshare", "--user", f"--map-user={account.pw_uid}", f"--map-group={account.pw_gid}"]
 
 
 def install(cluster: Cluster) -> None:
     """Start PostgreSQL if it does not run."""
     chosen, address = cluster.state, cluster.control_plane.address
     ports = state.choose_ports({NAME: address}, chosen.ports)
-    state.save(cluster.layout, state.ClusterState(chosen.spec, chosen.octet, ports))
     folder = cluster.layout.data(NAME)
     if not (folder / "url").exists():
         initialise(folder, f"{address}:{ports[NAME]}")
+    state.save(cluster.layout, state.ClusterState(chosen.spec, chosen.octet, ports))
     options = {
         "listen_addresses": address, "port": str(ports[NAME]), "unix_socket_directories": "",
         "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",

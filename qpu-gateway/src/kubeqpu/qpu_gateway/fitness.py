@@ -16,9 +16,10 @@ _MODES = {
 }
 # In every target, or a capability of its own.
 _NO_GATES = frozenset(
-    ("barrier", "measure", "reset", "delay", "id")
-    + ("if_else", "for_loop", "while_loop", "switch_case", "box", "break_loop", "continue_loop")
-    + ("store",)
+    [
+        *("barrier", "measure", "reset", "delay", "id", "store", "box", "if_else", "for_loop"),
+        *("while_loop", "switch_case", "break_loop", "continue_loop"),
+    ]
 )
 
 

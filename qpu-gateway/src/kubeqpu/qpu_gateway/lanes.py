@@ -1,0 +1,260 @@
+"""A lane: takes the jobs of one QPU in order and keeps its slots busy."""
+
+import asyncio
+import functools
+import random
+import time
+
+import structlog
+
+from kubeqpu.proto.v1 import gateway_pb2
+from kubeqpu.qpu_gateway import batches
+from kubeqpu.qpu_gateway.batch_run import BatchRun
+from kubeqpu.qpu_gateway.errors import (
+    CircuitError,
+    GatewayError,
+    NotFoundError,
+    ProviderUnavailableError,
+    ResourceExhaustedError,
+    WorkerError,
+)
+from kubeqpu.qpu_gateway.feed import Feed
+from kubeqpu.qpu_gateway.jobs import Job, JobState
+from kubeqpu.qpu_gateway.providers.base import Batch, Span
+from kubeqpu.qpu_gateway.qpus import ServedQPU
+from kubeqpu.qpu_gateway.store import Store, StoredChunk
+from kubeqpu.qpu_gateway.telemetry import Telemetry
+from kubeqpu.qpu_gateway.work import JobQueue, QueuedJob, Work
+
+_LOG = structlog.get_logger(__name__)
+
+
+class Lane:
+    """Runs the jobs of one QPU.
+
+    Args:
+        qpu: The QPU.
+        store: Where jobs and results are.
+        feed: Told about new results.
+        telemetry: Told what happens.
+        batch_seconds: How long a batch should run.
+    """
+
+    def __init__(
+        self, qpu: ServedQPU, store: Store, feed: Feed, telemetry: Telemetry, batch_seconds: float
+    ) -> None:
+        self._qpu = qpu
+        self._store = store
+        self._feed = feed
+        self._telemetry = telemetry
+        self._batch_seconds = batch_seconds
+        self._queue = JobQueue()
+        self._wake = asyncio.Event()
+        self._at_provider = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._retry_at = 0.0
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._seconds_per_circuit = 0.0
+        self._stopping = False
+        qpu.count_pending = self._queue.count_circuits
+        qpu.count_running = lambda: self._at_provider
+        qpu.seconds_per_circuit = lambda: self._seconds_per_circuit
+        telemetry.watch_pending(qpu.name, self._queue.count_circuits)
+
+    def submit(self, job: Job) -> None:
+        """Takes a stored job that is not final; one that is known already changes nothing."""
+        self._queue.add(job)
+        self._wake.set()
+
+    async def cancel(self, job_id: str) -> None:
+        """Ends what runs of a job that the store says is final."""
+        queued = self._queue.remove(job_id)
+        if queued is not None:
+            await _end(queued.tasks)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keeps the slots busy until cancelled; no error ends it."""
+        await self._qpu.wait_started()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._fill_slots()
+            except Exception:
+                self._telemetry.count_loop_failure(self._qpu.name)
+                _LOG.exception("Dispatch failed", qpu=self._qpu.name)
+                self._back_off()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Starts nothing more; running batches may finish within the grace."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        await _end(self._tasks)
+
+    async def _fill_slots(self) -> None:
+        slots = self._qpu.settings.slots
+        while not self._stopping and self._at_provider < slots:
+            if time.monotonic() < self._retry_at:
+                return
+            queued = self._queue.first_waiting()
+            if queued is None:
+                return
+            if queued.work is None:
+                await self._open(queued)
+                # The job may have been cancelled, or one of higher priority have come.
+                continue
+            await self._start_batch(queued, queued.work)
+
+    async def _open(self, queued: QueuedJob) -> None:
+        try:
+            data, stored = await self._store.read_work(queued.job.id)
+            queued.work = await asyncio.to_thread(_open_work, data, stored)
+        except NotFoundError:
+            self._queue.remove(queued.job.id)
+            return
+        except Exception:
+            _LOG.exception("Job could not be opened", job=queued.job.reference)
+            await self._fail(queued, "The gateway could not read this job from its database.")
+
+    async def _start_batch(self, queued: QueuedJob, work: Work) -> None:
+        described = await self._qpu.describe_recently()
+        rows = batches.choose_rows(
+            work.pending_rows,
+            self._qpu.settings.slots,
+            described.max_circuits,
+            work.seconds_per_row,
+            self._batch_seconds,
+        )
+        spans = work.take(rows)
+        if not spans or queued.job.id not in self._queue:
+            return
+        self._at_provider += 1
+        task = asyncio.create_task(self._run_batch(queued, work, spans))
+        for tasks in (self._tasks, queued.tasks):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _run_batch(self, queued: QueuedJob, work: Work, spans: tuple[Span, ...]) -> None:
+        batch = Batch(queued.job.id, queued.job.tenant, work.spec, spans)
+        run = BatchRun(batch, work.copies, functools.partial(self._save, queued))
+        try:
+            await self._iterate(queued, work, run)
+            await run.finish()
+            self._failures = 0
+        except asyncio.CancelledError:
+            await run.settle()
+            raise
+        except ProviderUnavailableError as error:
+            await self._postpone(queued, work, run, error, "unavailable")
+        except ResourceExhaustedError as error:
+            await self._postpone(queued, work, run, error, "store")
+        except GatewayError as error:
+            await self._refuse(queued, error)
+        except Exception:
+            self._telemetry.count_failure(self._qpu.name, "internal")
+            _LOG.exception("Batch failed unexpectedly", job=queued.job.reference)
+            await self._fail(
+                queued, "The gateway met an error of its own while running this job; see its logs."
+            )
+
+    async def _iterate(self, queued: QueuedJob, work: Work, run: BatchRun) -> None:
+        # First results need not wait until the disk knows that the job runs: the store keeps the
+        # order of writes.
+        start = asyncio.create_task(self._start_job(queued))
+        self._telemetry.start_batch(self._qpu.name)
+        try:
+            await run.iterate(self._qpu.provider.run)
+            work.observe(run.rows, run.seconds)
+            self._learn(run.rows, run.seconds)
+        finally:
+            # The slot is free as soon as the provider is: storing the rest needs none.
+            self._at_provider -= 1
+            self._telemetry.end_batch(self._qpu.name, run.seconds)
+            self._wake.set()
+            await start
+
+    async def _start_job(self, queued: QueuedJob) -> None:
+        if not queued.started and queued.job.state is JobState.QUEUED:
+            await self._store.change_state(queued.job.id, JobState.RUNNING)
+            queued.started = True
+
+    async def _save(self, queued: QueuedJob, chunks: list[StoredChunk], seconds: float) -> None:
+        job = await self._store.insert_chunks(queued.job.id, chunks, seconds)
+        if job.state in (JobState.FAILED, JobState.CANCELLED):
+            return
+        queued.circuits_left = job.circuits - job.circuits_finished
+        self._telemetry.count_circuits(self._qpu.name, sum(chunk.span.rows for chunk in chunks))
+        if job.state.final:
+            self._queue.remove(job.id)
+            self._telemetry.count_finished(self._qpu.name, job.state)
+            _LOG.info("Job succeeded", job=job.reference, qpu=job.qpu, circuits=job.circuits)
+        self._feed.notify(job.id)
+
+    def _learn(self, rows: int, seconds: float) -> None:
+        newest, known = seconds / max(rows, 1), self._seconds_per_circuit
+        self._seconds_per_circuit = newest if known == 0 else 0.7 * known + 0.3 * newest
+
+    async def _postpone(
+        self, queued: QueuedJob, work: Work, run: BatchRun, error: Exception, kind: str
+    ) -> None:
+        self._telemetry.count_failure(self._qpu.name, kind)
+        work.give_back(await run.settle())
+        self._back_off()
+        _LOG.warning(
+            "Batch postponed",
+            job=queued.job.reference,
+            qpu=self._qpu.name,
+            reason=str(error),
+            failures=self._failures,
+        )
+
+    def _back_off(self) -> None:
+        self._failures += 1
+        wait = batches.choose_retry_seconds(self._failures, self._random)
+        self._retry_at = time.monotonic() + wait
+        asyncio.get_running_loop().call_later(wait + 0.001, self._wake.set)
+
+    async def _refuse(self, queued: QueuedJob, error: GatewayError) -> None:
+        kind = "provider"
+        if isinstance(error, CircuitError):
+            kind = "circuit"
+        elif isinstance(error, WorkerError):
+            kind = "worker"
+        self._telemetry.count_failure(self._qpu.name, kind)
+        await self._fail(queued, str(error))
+
+    async def _fail(self, queued: QueuedJob, message: str) -> None:
+        """Fails a job for good; a full disk delays that but does not prevent it."""
+        if self._queue.remove(queued.job.id) is None:
+            return
+        own = asyncio.current_task()
+        await _end({task for task in queued.tasks if task is not own})
+        attempt = 0
+        while True:
+            try:
+                job = await self._store.change_state(queued.job.id, JobState.FAILED, message)
+            except NotFoundError:
+                return
+            except GatewayError:
+                attempt += 1
+                await asyncio.sleep(batches.choose_retry_seconds(attempt, self._random))
+            else:
+                break
+        if job.state is JobState.FAILED:
+            self._telemetry.count_finished(self._qpu.name, job.state)
+            _LOG.warning("Job failed", job=job.reference, qpu=job.qpu)
+        self._feed.notify(job.id)
+
+
+def _open_work(data: bytes, stored: list[Span]) -> Work:
+    return Work(gateway_pb2.JobSpec.FromString(data), stored)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

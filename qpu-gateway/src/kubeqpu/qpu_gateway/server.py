@@ -1,0 +1,197 @@
+"""Puts the gateway together and serves it."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from kubeqpu.common.metrics import MetricsServer
+from kubeqpu.common.serve import until_stopped
+from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
+from kubeqpu.qpu_gateway.dispatcher import Dispatcher
+from kubeqpu.qpu_gateway.errors import GatewayError
+from kubeqpu.qpu_gateway.feed import Feed
+from kubeqpu.qpu_gateway.interceptor import ErrorInterceptor
+from kubeqpu.qpu_gateway.qpus import ProviderFactory, QPUs, load_factories
+from kubeqpu.qpu_gateway.service import GatewayService
+from kubeqpu.qpu_gateway.settings import ConfigurationError, GatewaySettings
+from kubeqpu.qpu_gateway.store import Store
+from kubeqpu.qpu_gateway.submission import Submission
+from kubeqpu.qpu_gateway.telemetry import Telemetry
+from kubeqpu.qpu_gateway.workers import WorkerPool
+
+_LOG = structlog.get_logger(__name__)
+
+SERVICE = gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].full_name
+
+
+class Gateway:
+    """One gateway: server, store, dispatcher and the providers of its QPUs.
+
+    Use it as an asynchronous context manager, or call `start` and `stop`.
+
+    Args:
+        settings: Its settings.
+        factories: Providers by name; None takes those installed.
+
+    Raises:
+        ConfigurationError: If a QPU's provider or options are wrong, or the data directory cannot
+            be used.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, factories: Mapping[str, ProviderFactory] | None = None
+    ) -> None:
+        self._settings = settings
+        self._workers = WorkerPool()
+        self._qpus = QPUs(settings.qpus, factories or load_factories(), self._workers)
+        self._telemetry = Telemetry(self._qpus)
+        self._store = Store(
+            settings.data_dir, settings.limits, on_commit=self._telemetry.observe_commit
+        )
+        self._feed = Feed(self._store)
+        self._dispatcher = Dispatcher(
+            self._qpus, self._store, self._feed, self._telemetry, settings.batch_seconds
+        )
+        self._health = health.aio.HealthServicer()
+        self._server = self._make_server()
+        self._metrics: MetricsServer | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self.addresses: tuple[str, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Starts serving; stored jobs go on. `addresses` then has where, ports filled in.
+
+        Raises:
+            ConfigurationError: If an address cannot be listened on.
+        """
+        addresses = tuple(self._listen(address) for address in self._settings.listen)
+        if self._settings.metrics_port is not None:
+            self._metrics = self._serve_metrics(self._settings.metrics_port)
+        await self._workers.start()
+        for qpu in self._qpus.values():
+            qpu.start()
+        await self._dispatcher.start()
+        self._sweeper = asyncio.create_task(self._sweep())
+        await self._server.start()
+        for service in ("", SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self.addresses = addresses
+        _LOG.info("Gateway started", addresses=addresses, qpus=list(self._qpus))
+
+    async def stop(self) -> None:
+        """Takes nothing more, lets running batches finish within the grace, and closes."""
+        await self._health.enter_graceful_shutdown()
+        grace = self._settings.stop_grace_seconds
+        # New calls are refused from here on; streams go on while batches finish.
+        serving = asyncio.create_task(self._server.stop(grace + 1.0))
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._dispatcher.stop(grace)
+        self._feed.close()
+        await serving
+        await asyncio.gather(*(qpu.close() for qpu in self._qpus.values()))
+        await self._workers.close()
+        await asyncio.to_thread(self._store.close)
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
+        _LOG.info("Gateway stopped")
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Port of the Prometheus endpoint, or None."""
+        return None if self._metrics is None else self._metrics.port
+
+    def _make_server(self) -> grpc.aio.Server:
+        largest = self._settings.limits.max_message_bytes
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(self._telemetry)],
+            options=[
+                ("grpc.max_receive_message_length", largest),
+                ("grpc.max_send_message_length", largest),
+                # Two gateways on one port would take turns in answering.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        submission = Submission(
+            self._settings,
+            self._qpus,
+            self._store,
+            self._workers,
+            self._dispatcher,
+            self._telemetry,
+        )
+        service = GatewayService(
+            self._settings,
+            self._qpus,
+            self._store,
+            submission,
+            self._dispatcher,
+            self._feed,
+            self._telemetry,
+        )
+        gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+    def _listen(self, address: str) -> str:
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"The gateway cannot listen on {address}; it may be in use. Choose another address."
+            ) from error
+        if address.startswith("unix:"):
+            return address
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def _serve_metrics(self, port: int) -> MetricsServer:
+        address = self._settings.metrics_address
+        try:
+            return MetricsServer(self._telemetry.registry, address, port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Metrics cannot be served on {address}:{port} ({error.strerror}); choose another "
+                "`metrics_port`, or null for none."
+            ) from error
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                self._telemetry.count_expired(await self._store.delete_expired())
+            except GatewayError as error:
+                _LOG.warning("Sweep failed", reason=str(error))
+            except Exception:
+                _LOG.exception("Sweep failed")
+            await asyncio.sleep(self._settings.sweep_interval_seconds)
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Runs a gateway until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: If the settings cannot be used.
+    """
+    gateway = Gateway(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        await until_stopped()

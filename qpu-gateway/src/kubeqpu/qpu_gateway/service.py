@@ -1,0 +1,186 @@
+"""The RPCs of `kubeqpu.v1.Gateway`: wire messages in, wire messages out."""
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+
+from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc, qpu_pb2
+from kubeqpu.qpu_gateway.dispatcher import Dispatcher
+from kubeqpu.qpu_gateway.errors import InvalidRequestError, ResourceExhaustedError
+from kubeqpu.qpu_gateway.feed import Feed
+from kubeqpu.qpu_gateway.jobs import Job, JobState
+from kubeqpu.qpu_gateway.messages import to_job_message, to_timestamp
+from kubeqpu.qpu_gateway.qpus import QPUs
+from kubeqpu.qpu_gateway.settings import GatewaySettings
+from kubeqpu.qpu_gateway.store import Store
+from kubeqpu.qpu_gateway.submission import Submission
+from kubeqpu.qpu_gateway.telemetry import Telemetry
+from kubeqpu.qpu_gateway.tenants import find_tenant
+from kubeqpu.qpu_gateway.validation import check_ttl_seconds
+
+_LOG = structlog.get_logger(__name__)
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DEFAULT_PAGE = 100
+_LARGEST_PAGE = 1000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GatewayService(gateway_pb2_grpc.GatewayServicer):
+    """Serves the contract.
+
+    Args:
+        settings: Limits and defaults.
+        qpus: The QPUs of this gateway.
+        store: Where jobs, results and blobs are.
+        submission: Takes jobs in.
+        dispatcher: Ends what is cancelled.
+        feed: Streams results.
+        telemetry: Told what happens.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        qpus: QPUs,
+        store: Store,
+        submission: Submission,
+        dispatcher: Dispatcher,
+        feed: Feed,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._qpus = qpus
+        self._store = store
+        self._submission = submission
+        self._dispatcher = dispatcher
+        self._feed = feed
+        self._telemetry = telemetry
+
+    async def SubmitJob(  # noqa: N802
+        self, request: gateway_pb2.SubmitJobRequest, context: Context
+    ) -> gateway_pb2.Job:
+        """Stores a job durably, then acknowledges it."""
+        tenant = find_tenant(context.invocation_metadata())
+        return to_job_message(await self._submission.submit(request, tenant))
+
+    async def GetJob(  # noqa: N802
+        self, request: gateway_pb2.GetJobRequest, context: Context
+    ) -> gateway_pb2.Job:
+        """Reads a job."""
+        tenant = find_tenant(context.invocation_metadata())
+        return to_job_message(await self._store.read_job(request.id, tenant))
+
+    async def ListJobs(  # noqa: N802
+        self, request: gateway_pb2.ListJobsRequest, context: Context
+    ) -> gateway_pb2.ListJobsResponse:
+        """Reads the tenant's jobs, newest first, page by page."""
+        tenant = find_tenant(context.invocation_metadata())
+        limit = min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
+        states = _states(request)
+        before = _position(request.page_token)
+        jobs = await self._store.list_jobs(tenant, states, limit + 1, before)
+        more = len(jobs) > limit
+        return gateway_pb2.ListJobsResponse(
+            jobs=[to_job_message(job) for job in jobs[:limit]],
+            next_page_token=str(jobs[limit - 1].sequence) if more else "",
+        )
+
+    async def CancelJob(  # noqa: N802
+        self, request: gateway_pb2.CancelJobRequest, context: Context
+    ) -> gateway_pb2.Job:
+        """Cancels a job that is queued or running; a final one stays as it is."""
+        tenant = find_tenant(context.invocation_metadata())
+        before = await self._store.read_job(request.id, tenant)
+        job = await self._store.change_state(
+            request.id, JobState.CANCELLED, "Cancelled by its owner.", tenant
+        )
+        if job.state is JobState.CANCELLED and not before.state.final:
+            await self._dispatcher.cancel(job)
+            self._telemetry.count_finished(job.qpu, job.state)
+            self._feed.notify(job.id)
+            _LOG.info("Job cancelled", job=job.reference)
+        return to_job_message(job)
+
+    async def StreamResults(  # noqa: N802
+        self, request: gateway_pb2.StreamResultsRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamResultsResponse]:
+        """Sends stored results, then those to come, then the final job."""
+        tenant = find_tenant(context.invocation_metadata())
+        async with contextlib.aclosing(self._feed.stream(request.id, tenant)) as events:
+            async for event in events:
+                if isinstance(event, Job):
+                    yield gateway_pb2.StreamResultsResponse(job=to_job_message(event))
+                else:
+                    yield gateway_pb2.StreamResultsResponse(chunk=event)
+
+    async def ListQPUs(  # noqa: N802
+        self, request: gateway_pb2.ListQPUsRequest, context: Context
+    ) -> gateway_pb2.ListQPUsResponse:
+        """Describes all QPUs, without their targets."""
+        described = await asyncio.gather(*(qpu.describe() for qpu in self._qpus.values()))
+        return gateway_pb2.ListQPUsResponse(qpus=described)
+
+    async def GetQPU(  # noqa: N802
+        self, request: gateway_pb2.GetQPURequest, context: Context
+    ) -> qpu_pb2.QPU:
+        """Describes one QPU."""
+        return await self._qpus[request.name].describe(request.include_target)
+
+    async def PutBlob(  # noqa: N802
+        self, request: gateway_pb2.PutBlobRequest, context: Context
+    ) -> gateway_pb2.PutBlobResponse:
+        """Stores a blob under its digest; one that is there is kept for longer."""
+        tenant = find_tenant(context.invocation_metadata())
+        limits = self._settings.limits
+        if len(request.data) > limits.max_blob_bytes:
+            raise ResourceExhaustedError(
+                f"The blob has {len(request.data)} bytes and may have {limits.max_blob_bytes}; "
+                "divide it."
+            )
+        ttl = self._settings.blob_ttl_seconds
+        if request.HasField("ttl"):
+            ttl = request.ttl.seconds + request.ttl.nanos / 1e9
+            check_ttl_seconds(ttl, limits)
+        digest = f"sha256:{hashlib.sha256(request.data).hexdigest()}"
+        expires_at = await self._store.put_blob(tenant, digest, request.data, ttl)
+        return gateway_pb2.PutBlobResponse(digest=digest, expires_at=to_timestamp(expires_at))
+
+    async def GetBlob(  # noqa: N802
+        self, request: gateway_pb2.GetBlobRequest, context: Context
+    ) -> gateway_pb2.GetBlobResponse:
+        """Reads a blob."""
+        tenant = find_tenant(context.invocation_metadata())
+        if not _DIGEST.fullmatch(request.digest):
+            raise InvalidRequestError(
+                f"The digest {request.digest[:80]!r} is malformed; expected sha256: and 64 "
+                "hexadecimal digits."
+            )
+        return gateway_pb2.GetBlobResponse(data=await self._store.get_blob(tenant, request.digest))
+
+
+def _states(request: gateway_pb2.ListJobsRequest) -> list[JobState]:
+    try:
+        return [JobState(state) for state in request.states]
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"The states {list(request.states)} hold one that does not exist; leave them out for "
+            "all states."
+        ) from error
+
+
+def _position(page_token: str) -> int | None:
+    if not page_token:
+        return None
+    if not (page_token.isascii() and page_token.isdigit() and len(page_token) <= 18):
+        raise InvalidRequestError(
+            f"The page token {page_token[:80]!r} is malformed; use the one of the last page."
+        )
+    return int(page_token)

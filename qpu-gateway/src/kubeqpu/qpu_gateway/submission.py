@@ -1,0 +1,220 @@
+"""Submitting a job: checked, placed, stored; in this order, and nothing changes before the last."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from kubeqpu.common.placement import (
+    CircuitShape,
+    NoFittingQPUError,
+    PlacementClass,
+    place,
+)
+from kubeqpu.proto.v1 import gateway_pb2, qpu_pb2
+from kubeqpu.qpu_gateway.circuits import CircuitSummary
+from kubeqpu.qpu_gateway.dispatcher import Dispatcher
+from kubeqpu.qpu_gateway.errors import (
+    GatewayError,
+    InvalidRequestError,
+    ProviderUnavailableError,
+)
+from kubeqpu.qpu_gateway.fitness import check_fitness
+from kubeqpu.qpu_gateway.jobs import Job, NewJob, entry_rows
+from kubeqpu.qpu_gateway.messages import to_qpu
+from kubeqpu.qpu_gateway.qpus import QPUs
+from kubeqpu.qpu_gateway.settings import GatewaySettings
+from kubeqpu.qpu_gateway.store import Store
+from kubeqpu.qpu_gateway.telemetry import Telemetry
+from kubeqpu.qpu_gateway.validation import check_circuits, check_request
+
+_LOG = structlog.get_logger(__name__)
+
+# Counted when the shape of a job is estimated, which ranks QPUs and decides nothing else.
+_TWO_QUBIT_GATES = frozenset(
+    [
+        *("cx", "cz", "cy", "ch", "cp", "crx", "cry", "crz", "ecr", "iswap", "swap", "dcx"),
+        *("rxx", "ryy", "rzz", "rzx", "csx", "cs", "csdg", "cu", "xx_plus_yy", "xx_minus_yy"),
+    ]
+)
+# Refusals by which a QPU may be free again in a while.
+_PASSING_REFUSALS = frozenset(["NotReady", "NotAccepting", "Cordoned", "WaitTooLong"])
+
+
+class Inspector(Protocol):
+    """Loads circuits apart from this process and describes them."""
+
+    async def inspect(self, tenant: str, qpy: bytes) -> tuple[CircuitSummary, ...]:
+        """Describes each circuit of a QPY payload.
+
+        Raises:
+            CircuitError: If the payload is not acceptable.
+        """
+
+
+class Submission:
+    """Takes jobs in.
+
+    Args:
+        settings: Limits, classes and defaults.
+        qpus: The QPUs of this gateway.
+        store: Where jobs go.
+        inspector: Loads the circuits.
+        dispatcher: Runs stored jobs.
+        telemetry: Told what happens.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        qpus: QPUs,
+        store: Store,
+        inspector: Inspector,
+        dispatcher: Dispatcher,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._classes = settings.placement_classes()
+        self._qpus = qpus
+        self._store = store
+        self._inspector = inspector
+        self._dispatcher = dispatcher
+        self._telemetry = telemetry
+
+    async def submit(self, request: gateway_pb2.SubmitJobRequest, tenant: str) -> Job:
+        """Stores a job durably, or finds the one with its idempotency key.
+
+        Raises:
+            GatewayError: If the job is refused; then nothing changed.
+        """
+        check_request(request, self._settings.limits)
+        spec = request.spec
+        self._check_target(spec)
+        digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
+        same, summaries = await asyncio.gather(
+            self._store.find_same(tenant, request.idempotency_key, digest),
+            self._inspector.inspect(tenant, spec.circuits),
+            return_exceptions=True,
+        )
+        if isinstance(same, BaseException):
+            raise same
+        if same is not None:
+            return same
+        if isinstance(summaries, BaseException):
+            raise summaries
+        check_circuits(spec, summaries)
+        qpu, placement = await self._place(spec, summaries)
+        new = self._new_job(request, tenant, digest, qpu, placement)
+        job, is_new = await self._store.insert_job(new)
+        if is_new:
+            self._telemetry.count_submitted(qpu)
+            self._dispatcher.submit(job)
+            _LOG.info("Job stored", job=job.reference, qpu=qpu, circuits=job.circuits)
+        return job
+
+    def _check_target(self, spec: gateway_pb2.JobSpec) -> None:
+        if spec.HasField("qpu"):
+            self._qpus[spec.qpu]
+        elif spec.qpu_class not in self._classes:
+            raise InvalidRequestError(
+                f"There is no class {spec.qpu_class!r}; choose one of "
+                f"{', '.join(sorted(self._classes))}."
+            )
+
+    async def _place(
+        self, spec: gateway_pb2.JobSpec, summaries: Sequence[CircuitSummary]
+    ) -> tuple[str, str]:
+        if spec.HasField("qpu"):
+            check_fitness(spec, summaries, await self._qpus[spec.qpu].describe_recently())
+            return spec.qpu, ""
+        described = await asyncio.gather(*(qpu.describe() for qpu in self._qpus.values()))
+        fitting, refused = _divide(spec, summaries, described)
+        if not fitting:
+            raise InvalidRequestError(f"No QPU can run this job. {' '.join(refused.values())}")
+        candidates = [to_qpu(item, self._qpus[item.name].count_running()) for item in fitting]
+        wanted = _with_width(self._classes[spec.qpu_class], summaries)
+        try:
+            chosen = place(candidates, wanted, datetime.now(UTC), _shape(spec, summaries))
+        except NoFittingQPUError as error:
+            if any(refusal.reason in _PASSING_REFUSALS for refusal in error.refusals):
+                raise ProviderUnavailableError(f"{error} Try again later.") from error
+            raise InvalidRequestError(str(error)) from error
+        return chosen.qpu, chosen.sentence()
+
+    def _new_job(
+        self,
+        request: gateway_pb2.SubmitJobRequest,
+        tenant: str,
+        digest: str,
+        qpu: str,
+        placement: str,
+    ) -> NewJob:
+        stored = gateway_pb2.JobSpec()
+        stored.CopyFrom(request.spec)
+        stored.qpu = qpu
+        if not stored.HasField("seed"):
+            stored.seed = secrets.randbits(64)
+        ttl = self._settings.result_ttl_seconds
+        if stored.HasField("result_ttl"):
+            ttl = stored.result_ttl.seconds + stored.result_ttl.nanos / 1e9
+        return NewJob(
+            id=uuid.uuid4().hex,
+            tenant=tenant,
+            idempotency_key=request.idempotency_key,
+            spec_digest=digest,
+            spec=stored.SerializeToString(),
+            qpu=qpu,
+            placement=placement,
+            seed=stored.seed,
+            circuits=sum(entry_rows(stored)),
+            priority=stored.priority,
+            submitted_at=time.time(),
+            result_ttl_seconds=ttl,
+        )
+
+
+def _divide(
+    spec: gateway_pb2.JobSpec,
+    summaries: Sequence[CircuitSummary],
+    described: Sequence[qpu_pb2.QPU],
+) -> tuple[list[qpu_pb2.QPU], Mapping[str, str]]:
+    """Divides QPUs into those that can run a job and, with the reason, those that cannot."""
+    fitting: list[qpu_pb2.QPU] = []
+    refused: dict[str, str] = {}
+    for qpu in described:
+        if qpu.num_qubits == 0:
+            # Not started yet: placement tells why it is not ready.
+            fitting.append(qpu)
+            continue
+        try:
+            check_fitness(spec, summaries, qpu)
+        except GatewayError as error:
+            refused[qpu.name] = str(error)
+        else:
+            fitting.append(qpu)
+    return fitting, refused
+
+
+def _with_width(wanted: PlacementClass, summaries: Sequence[CircuitSummary]) -> PlacementClass:
+    width = max((summary.num_qubits for summary in summaries), default=1)
+    least = max(width, wanted.requirements.min_qubits)
+    return replace(wanted, requirements=replace(wanted.requirements, min_qubits=least))
+
+
+def _shape(spec: gateway_pb2.JobSpec, summaries: Sequence[CircuitSummary]) -> CircuitShape:
+    """Estimates the shape of a job's largest circuit."""
+
+    def count(summary: CircuitSummary) -> int:
+        found = summary.operations.items()
+        return sum(times for name, times in found if name in _TWO_QUBIT_GATES)
+
+    largest = max(summaries, key=count)
+    measured = largest.measured_clbits if spec.HasField("sampler") else largest.num_qubits
+    return CircuitShape(count(largest), measured)

@@ -48,7 +48,7 @@ class Gateway:
         self, settings: GatewaySettings, factories: Mapping[str, ProviderFactory] | None = None
     ) -> None:
         self._settings = settings
-        self._workers = WorkerPool()
+        self._workers = WorkerPool(settings.workers)
         self._qpus = QPUs(settings.qpus, factories or load_factories(), self._workers)
         self._telemetry = Telemetry(self._qpus)
         self._store = Store(

@@ -15,6 +15,7 @@ from kubeqpu.common.placement import (
 )
 from kubeqpu.common.settings import Settings
 from kubeqpu.qpu_gateway.providers.base import QPUSettings
+from kubeqpu.qpu_gateway.workers import WorkerLimits
 
 DEFAULT_CLASS = "standard"
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
@@ -92,6 +93,8 @@ class GatewaySettings(Settings):
     """Port of the Prometheus endpoint; 0 lets the system choose, null serves none."""
     limits: Limits = Limits()
     """Limits per caller."""
+    workers: WorkerLimits = WorkerLimits()
+    """Limits of the processes that load and simulate circuits."""
     result_ttl_seconds: float = Field(default=7 * 86_400.0, gt=0)
     """How long results are kept after a job ended, unless the job says so itself."""
     blob_ttl_seconds: float = Field(default=86_400.0, gt=0)

@@ -10,14 +10,14 @@ def used_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     bits = {
         bit
         for instruction in circuit.data
-        if instruction.operation.name not in _IDLE
+        if instruction.name not in _IDLE
         for bit in instruction.qubits
     }
     return tuple(index for index, bit in enumerate(circuit.qubits) if bit in bits)
 
 
 def compact(circuit: QuantumCircuit, qubits: tuple[int, ...]) -> QuantumCircuit:
-    """Rebuilds a circuit on some of its qubits, without barriers.
+    """Rebuilds a circuit on some of its qubits, where barriers are dropped.
 
     Args:
         circuit: Any circuit.
@@ -26,12 +26,14 @@ def compact(circuit: QuantumCircuit, qubits: tuple[int, ...]) -> QuantumCircuit:
     Returns:
         A circuit on `len(qubits)` qubits; qubit i is the original's `qubits[i]`.
     """
+    if len(qubits) == circuit.num_qubits:
+        return circuit
     result = QuantumCircuit(len(qubits), global_phase=circuit.global_phase)
     for register in circuit.cregs:
         result.add_register(register)
     place = {circuit.qubits[old]: result.qubits[new] for new, old in enumerate(qubits)}
     for instruction in circuit.data:
-        if instruction.operation.name == "barrier":
+        if instruction.name == "barrier":
             continue
         if all(bit in place for bit in instruction.qubits):
             moved = [place[bit] for bit in instruction.qubits]

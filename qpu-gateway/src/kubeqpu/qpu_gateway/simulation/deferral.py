@@ -41,8 +41,9 @@ def defer_measurements(circuit: QuantumCircuit, plan: MeasurementPlan) -> Deferr
     fresh = iter(range(circuit.num_qubits, result.num_qubits))
     middle = {event.position: event for event in plan.middle}
     outputs: dict[int, int] = {}
+    bits = result.qubits
     for position, instruction in enumerate(circuit.data):
-        name = instruction.operation.name
+        name = instruction.name
         if name in {"barrier", "delay"} or position in plan.idle_resets:
             continue
         if position in plan.final_positions:
@@ -59,7 +60,7 @@ def defer_measurements(circuit: QuantumCircuit, plan: MeasurementPlan) -> Deferr
             if event.clbit is not None:
                 outputs[event.clbit] = copy
         else:
-            qubits = [result.qubits[wires[index[bit]]] for bit in instruction.qubits]
+            qubits = [bits[wires[index[bit]]] for bit in instruction.qubits]
             result._append(instruction.replace(qubits=qubits, clbits=()))
     outputs.update({clbit: wires[qubit] for clbit, qubit in plan.final.items()})
     return DeferredCircuit(result, outputs, tuple(wires))

@@ -29,7 +29,7 @@ class IdealEngine:
         if suffix is not None:
             circuit = append_suffix(circuit, suffix)
         program = self._simulation.compile_sampler(circuit, job.columns(template), shots)
-        return CompiledSampler(program, self._execution(circuit, program.method), circuit)
+        return CompiledSampler(program, self._execution(program.method), circuit)
 
     def compile_expectation(
         self, job: LoadedJob, template: int, observables: list[gateway_pb2.Observable]
@@ -37,20 +37,8 @@ class IdealEngine:
         """Compiles a template for exact expectation values; see `Engine`."""
         circuit = job.circuits[template]
         program = self._simulation.compile_expectation(circuit, job.columns(template), observables)
-        return CompiledExpectation(program, self._execution(circuit, program.method))
+        return CompiledExpectation(program, self._execution(program.method))
 
-    def _execution(self, circuit: QuantumCircuit, method: str) -> gateway_pb2.Execution:
-        return gateway_pb2.Execution(
-            qpu=self._qpu,
-            method=method,
-            depth=circuit.depth(),
-            two_qubit_gates=count_two_qubit_gates(circuit),
-        )
-
-
-def count_two_qubit_gates(circuit: QuantumCircuit) -> int:
-    """Counts gates on exactly two qubits."""
-    return sum(
-        len(instruction.qubits) == 2 and instruction.operation.name != "barrier"
-        for instruction in circuit.data
-    )
+    def _execution(self, method: str) -> gateway_pb2.Execution:
+        # Depth and two-qubit gates are those of a transpiled template: there is none.
+        return gateway_pb2.Execution(qpu=self._qpu, method=method)

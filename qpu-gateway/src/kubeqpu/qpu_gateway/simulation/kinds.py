@@ -2,7 +2,15 @@
 
 from functools import cache
 
-from qiskit.circuit import Barrier, ControlFlowOp, Delay, Measure, Operation, Reset
+from qiskit.circuit import (
+    Barrier,
+    CircuitInstruction,
+    ControlFlowOp,
+    Delay,
+    Measure,
+    Operation,
+    Reset,
+)
 from qiskit.circuit.library import PauliGate, UnitaryGate, get_standard_gate_name_mapping
 
 # Gates that Aer's methods apply as they are; the others of the standard library are decomposed.
@@ -70,12 +78,15 @@ def _known_classes() -> dict[str, type]:
     return classes
 
 
-def is_known(operation: Operation) -> bool:
-    """Tells whether an operation is of a known kind.
+def is_known(instruction: CircuitInstruction) -> bool:
+    """Tells whether an instruction's operation is of a known kind.
 
     The class counts, not the name alone: a circuit's own gate may carry a known gate's name and
     another definition.
     """
+    if instruction.is_standard_gate():
+        return True
+    operation = instruction.operation
     expected = _known_classes().get(operation.name)
     return expected is not None and getattr(operation, "base_class", type(operation)) is expected
 

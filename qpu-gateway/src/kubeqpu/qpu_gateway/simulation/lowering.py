@@ -28,15 +28,17 @@ def lower_for_aer(circuit: QuantumCircuit, max_operations: int) -> QuantumCircui
     Raises:
         CircuitError: If a gate has no definition, or there are too many operations.
     """
-    return _Rewriter(lambda operation: operation.name in AER_OPERATIONS, max_operations).rewrite(
-        circuit
-    )
+    return _Rewriter(_is_native, max_operations).rewrite(circuit)
+
+
+def _is_native(instruction: CircuitInstruction) -> bool:
+    return instruction.name in AER_OPERATIONS
 
 
 class _Rewriter:
     """Rewrites one circuit and counts what it writes."""
 
-    def __init__(self, is_leaf: Callable[[Operation], bool], max_operations: int) -> None:
+    def __init__(self, is_leaf: Callable[[CircuitInstruction], bool], max_operations: int) -> None:
         self._is_leaf = is_leaf
         self._max_operations = max_operations
         self._written = 0
@@ -50,7 +52,7 @@ class _Rewriter:
             ) from error
 
     def _block(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        if all(self._is_leaf(instruction.operation) for instruction in circuit.data):
+        if all(map(self._is_leaf, circuit.data)):
             self._count(len(circuit.data))
             return circuit
         result = circuit.copy_empty_like()
@@ -59,11 +61,11 @@ class _Rewriter:
         return result
 
     def _append(self, result: QuantumCircuit, instruction: CircuitInstruction) -> None:
-        operation = instruction.operation
-        if self._is_leaf(operation):
+        if self._is_leaf(instruction):
             self._count(1)
             result._append(instruction)  # bits are the result's own: nothing to check again
             return
+        operation = instruction.operation
         if is_control_flow(operation):
             self._count(1)
             blocks = [self._block(block) for block in operation.blocks]

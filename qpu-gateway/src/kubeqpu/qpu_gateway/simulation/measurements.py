@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from qiskit import QuantumCircuit
 from qiskit.circuit import Clbit
 
-from kubeqpu.qpu_gateway.simulation.kinds import is_control_flow
-
 _IDLE = frozenset({"barrier", "delay"})
 # Bits of a register of this name are no part of the result; measuring into them still collapses.
 UNOBSERVED_REGISTER = "kubeqpu_unobserved"
@@ -63,7 +61,7 @@ def clbit_indices(circuit: QuantumCircuit) -> dict[Clbit, int]:
 
 def has_control_flow(circuit: QuantumCircuit) -> bool:
     """Tells whether a circuit holds conditions or loops."""
-    return any(is_control_flow(instruction.operation) for instruction in circuit.data)
+    return bool(circuit.has_control_flow_op())
 
 
 def plan_measurements(circuit: QuantumCircuit) -> MeasurementPlan:
@@ -83,9 +81,8 @@ def plan_measurements(circuit: QuantumCircuit) -> MeasurementPlan:
     touched_at: dict[int, int] = {}
     resets: list[tuple[int, int]] = []
     # Backwards, so that what follows on each qubit and classical bit is known.
-    for position in range(len(circuit.data) - 1, -1, -1):
-        instruction = circuit.data[position]
-        name = instruction.operation.name
+    for position, instruction in reversed(list(enumerate(circuit.data))):
+        name = instruction.name
         if name in _IDLE:
             continue
         qubits = [qubit_index[bit] for bit in instruction.qubits]

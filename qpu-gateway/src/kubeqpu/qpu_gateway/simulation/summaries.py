@@ -6,7 +6,6 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Clbit, Qubit
 
 from kubeqpu.qpu_gateway.circuits import CircuitSummary
-from kubeqpu.qpu_gateway.simulation.kinds import is_control_flow
 
 _NEUTRAL = frozenset({"barrier", "delay"})
 
@@ -38,16 +37,16 @@ class _Walk:
 
     def visit(self, circuit: QuantumCircuit, outer: dict[Qubit, Qubit]) -> None:
         for instruction in circuit.data:
-            operation = instruction.operation
+            name = instruction.name
             qubits = [outer[bit] for bit in instruction.qubits]
-            self.operations[operation.name] += 1
-            if operation.name not in _NEUTRAL and not self._collapsed.isdisjoint(qubits):
+            self.operations[name] += 1
+            if name not in _NEUTRAL and not self._collapsed.isdisjoint(qubits):
                 self.mid_circuit = True
-            if operation.name in {"measure", "reset"}:
+            if name in {"measure", "reset"}:
                 self._collapsed.update(qubits)
-            if operation.name == "measure":
+            if name == "measure":
                 self.measured.update(instruction.clbits)
-            if is_control_flow(operation):
+            if instruction.is_control_flow():
                 self.control_flow = True
-                for block in operation.blocks:
+                for block in instruction.operation.blocks:
                     self.visit(block, dict(zip(block.qubits, qubits, strict=True)))

@@ -56,7 +56,9 @@ class FragmentEstimate:
         self._shots = np.zeros(size)
         total = np.zeros(size)
         self._rows = []
-        for index, (block, histogram) in enumerate(zip(experiments.blocks, histograms, strict=True)):
+        for index, (block, histogram) in enumerate(
+            zip(experiments.blocks, histograms, strict=True)
+        ):
             rows = _evaluate(block, histogram, readout[index] if readout else None)
             self._rows.append(rows)
             flat = block.elements.ravel()
@@ -120,9 +122,7 @@ def element_gradients(
     return result.reshape(-1, len(weights))
 
 
-def _evaluate(
-    block: Block, histogram: Histogram, readout: Sequence[ReadoutError] | None
-) -> _Rows:
+def _evaluate(block: Block, histogram: Histogram, readout: Sequence[ReadoutError] | None) -> _Rows:
     count = len(block.settings)
     bounds = np.searchsorted(histogram.rows, np.arange(count + 1))
     counts = histogram.counts.astype(np.float64)

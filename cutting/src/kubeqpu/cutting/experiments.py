@@ -114,7 +114,9 @@ def sampling_experiments(
     blocks: list[Block] = []
     ones: set[int] = set()
     for choices in _patterns(fragment, cuts):
-        slots = [_slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)]
+        slots = [
+            _slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)
+        ]
         template = build_template(fragment, slots, bases, deferred)
         grid = _grid(choices)
         used = False
@@ -141,7 +143,9 @@ def sampling_experiments(
             )
         if used:
             templates.append(template.circuit)
-    return Experiments(tuple(templates), tuple(blocks), shape, np.array(sorted(ones), dtype=np.int64))
+    return Experiments(
+        tuple(templates), tuple(blocks), shape, np.array(sorted(ones), dtype=np.int64)
+    )
 
 
 def exact_experiments(fragment: Fragment, cuts: Sequence[Cut]) -> Experiments:
@@ -162,7 +166,9 @@ def exact_experiments(fragment: Fragment, cuts: Sequence[Cut]) -> Experiments:
     blocks: list[Block] = []
     ones: set[int] = set()
     for choices in _patterns(fragment, cuts, exact=True):
-        slots = [_slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)]
+        slots = [
+            _slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)
+        ]
         template = build_template(fragment, slots, {}, deferred=True, measured=False)
         grid = _grid(choices)
         labels, elements = _observe(fragment, grid, template, shape)
@@ -181,14 +187,16 @@ def exact_experiments(fragment: Fragment, cuts: Sequence[Cut]) -> Experiments:
                 )
             )
             templates.append(template.circuit)
-    return Experiments(tuple(templates), tuple(blocks), shape, np.array(sorted(ones), dtype=np.int64))
+    return Experiments(
+        tuple(templates), tuple(blocks), shape, np.array(sorted(ones), dtype=np.int64)
+    )
 
 
 def _patterns(
     fragment: Fragment, cuts: Sequence[Cut], exact: bool = False
 ) -> list[tuple[tuple[int, ...], ...]]:
     """Lists, per template, the settings each end may take: all measured or all not."""
-    options = []
+    options: list[list[tuple[int, ...]]] = []
     for end in fragment.ends:
         settings = end_settings(end, cuts)
         if exact and end.kind is EndKind.SOURCE:
@@ -226,13 +234,18 @@ def _parameters(template: Template, grid: IntArray, group: int) -> FloatArray:
 
 
 def _read(
-    fragment: Fragment, grid: IntArray, template: Template, shape: tuple[int, ...], members: list[int]
+    fragment: Fragment,
+    grid: IntArray,
+    template: Template,
+    shape: tuple[int, ...],
+    members: list[int],
 ) -> tuple[list[int], IntArray]:
     """Lists the parities of a block and the elements they estimate, shape (rows, parities)."""
     masks = [0]
     elements = np.zeros((len(grid), 1), dtype=np.int64)
     for number, end in enumerate(fragment.ends):
-        bit = 0 if template.end_bits[number] is None else 1 << template.end_bits[number]
+        place = template.end_bits[number]
+        bit = 0 if place is None else 1 << place
         setting = grid[:, number : number + 1]
         if end.kind is EndKind.SOURCE:
             # The outcome tells the Pauli that is measured; ignoring it tells the identity.
@@ -247,7 +260,9 @@ def _read(
 
 
 def _observable_mask(label: str, template: Template) -> int:
-    bits = (template.qubit_bits[qubit] for qubit, pauli in enumerate(reversed(label)) if pauli != "I")
+    bits = (
+        template.qubit_bits[qubit] for qubit, pauli in enumerate(reversed(label)) if pauli != "I"
+    )
     return sum(1 << bit for bit in bits)
 
 

@@ -32,7 +32,11 @@ def find_places(circuit: QuantumCircuit, max_qubits: int, seconds: float) -> Cut
     command = [sys.executable, "-m", "kubeqpu.cutting.finder", str(max_qubits)]
     try:
         child = subprocess.run(  # noqa: S603 - runs this module
-            command, input=dump_circuits([circuit]), capture_output=True, timeout=seconds, check=True
+            command,
+            input=dump_circuits([circuit]),
+            capture_output=True,
+            timeout=seconds,
+            check=True,
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         # The search raises on inputs it cannot divide; either way there is no proposal.

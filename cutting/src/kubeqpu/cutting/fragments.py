@@ -182,8 +182,9 @@ def _walk(
                 segments.join(here[0], other)
             steps.append(_Step(instruction.operation, here))
         elif decompose:
-            for side in (0, 1):
-                steps.append(_Step(None, (here[side],), (len(cuts), side, EndKind.GATE)))
+            steps += [
+                _Step(None, (here[side],), (len(cuts), side, EndKind.GATE)) for side in (0, 1)
+            ]
             cuts.append(cut_gate(instruction.operation, (qubits[0], qubits[1])))
     return segments, steps, cuts
 

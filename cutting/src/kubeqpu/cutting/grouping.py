@@ -20,8 +20,12 @@ def group_observables(labels: Sequence[str]) -> list[str]:
     for label in sorted(labels, key=lambda item: (item.count("I"), item)):
         paulis = label[::-1]
         for group in groups:
-            if all("I" in (mine, its) or mine == its for mine, its in zip(group, paulis, strict=True)):
-                group[:] = [its if mine == "I" else mine for mine, its in zip(group, paulis, strict=True)]
+            if all(
+                "I" in (mine, its) or mine == its for mine, its in zip(group, paulis, strict=True)
+            ):
+                group[:] = [
+                    its if mine == "I" else mine for mine, its in zip(group, paulis, strict=True)
+                ]
                 break
         else:
             groups.append(list(paulis))

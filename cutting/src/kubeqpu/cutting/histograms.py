@@ -56,7 +56,7 @@ class ReadoutError:
 
 
 def merge(parts: Sequence[Histogram]) -> Histogram:
-    """Pools histograms of the same rows."""
+    """Pools histograms of the same rows; at least one."""
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     return Histogram(
@@ -80,7 +80,7 @@ def signs(outcomes: Words, parities: Sequence[int]) -> FloatArray:
     odd = np.zeros((len(outcomes), len(parities)), dtype=np.uint8)
     for word in range(width):
         odd ^= np.bitwise_count(outcomes[:, word, None] & masks[None, :, word])
-    return 1.0 - 2.0 * (odd & 1)
+    return 1.0 - 2.0 * (odd & 1).astype(np.float64)
 
 
 def mitigated_signs(
@@ -88,8 +88,8 @@ def mitigated_signs(
 ) -> FloatArray:
     """Returns unbiased estimators of the parities under independent readout errors.
 
-    A bit that reads s = ±1 has E[s] = offset + scale·Z, so Π (s − offset) / scale over the bits of a
-    parity has the parity's true value as its mean. The price is a larger variance.
+    A bit that reads s = ±1 has E[s] = offset + scale·Z, so Π (s − offset) / scale over the bits of
+    a parity has the parity's true value as its mean. The price is a larger variance.
 
     Args:
         outcomes: Shape (lines, words).

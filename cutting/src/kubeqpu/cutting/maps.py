@@ -1,7 +1,7 @@
 """Cuts as sums of products of local maps.
 
-A cut replaces a two-qubit gate, or the identity on a wire, by Σ C[i, j] A_i ⊗ B_j, where A_i and B_j
-act on one side each. A side is described by its *settings*: what is put into the circuit, as
+A cut replaces a two-qubit gate, or the identity on a wire, by Σ C[i, j] A_i ⊗ B_j, where A_i and
+B_j act on one side each. A side is described by its *settings*: what is put into the circuit, as
 `u(pre)`, an optional measurement, and `u(post)`. Gate cuts read one map from each setting. The
 source side of a wire cut reads four (I, X, Y, Z) from three settings, since each of the runs that
 measure X, Y or Z also tells the identity.
@@ -139,9 +139,7 @@ def cut_gate(gate: Instruction, qubits: tuple[int, int]) -> Cut:
     for maps, coefficient in zip(basis.maps, basis.coeffs, strict=True):
         if abs(coefficient) < 1e-14:
             continue
-        first, second = (
-            _find(keys[side], sides[side], list(maps[side])) for side in (0, 1)
-        )
+        first, second = (_find(keys[side], sides[side], list(maps[side])) for side in (0, 1))
         terms.append((first, second, float(coefficient)))
     matrix = np.zeros((len(sides[0]), len(sides[1])))
     for first, second, coefficient in terms:

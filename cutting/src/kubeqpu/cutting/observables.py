@@ -4,13 +4,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from kubeqpu.cutting.errors import InvalidInputError
 
-ObservableLike = str | Pauli | SparsePauliOp
-ObservablesLike = (
+ObservableLike: TypeAlias = str | Pauli | SparsePauliOp
+ObservablesLike: TypeAlias = (
     ObservableLike | PauliList | Sequence[ObservableLike] | Mapping[str, ObservableLike]
 )
 
@@ -81,7 +82,9 @@ def _read(name: str, item: ObservableLike, num_qubits: int) -> Observable:
                     "is Hermitian, so give real ones."
                 )
             pairs.append((label, float(complex(coefficient).real)))
-        name = name or (pairs[0][0] if len(pairs) == 1 and pairs[0][1] == 1.0 else str(_spell(pairs)))
+        name = name or (
+            pairs[0][0] if len(pairs) == 1 and pairs[0][1] == 1.0 else str(_spell(pairs))
+        )
     terms: dict[str, float] = {}
     for label, coefficient in pairs:
         if len(label) != num_qubits:
@@ -109,8 +112,8 @@ def _parse(text: str, num_qubits: int) -> list[tuple[str, float]]:
         empty = match is None or (match["number"] is None and match["paulis"] is None)
         if match is None or empty or (position and match["sign"] is None):
             raise InvalidInputError(
-                f"Observable '{text}' cannot be read at '{stripped[position:][:20]}'. Write a Pauli "
-                "label such as 'ZZI', or a sum such as '0.5 Z0 Z1 - X2'."
+                f"Observable '{text}' cannot be read at '{stripped[position:][:20]}'. Write a "
+                "Pauli label such as 'ZZI', or a sum such as '0.5 Z0 Z1 - X2'."
             )
         coefficient = float(match["number"] or 1.0) * (-1.0 if match["sign"] == "-" else 1.0)
         pairs.append((_label(match["paulis"] or "", num_qubits, text), coefficient))

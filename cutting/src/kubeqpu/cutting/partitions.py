@@ -122,7 +122,9 @@ def _capacities(labels: Sequence[int], limits: Sequence[int] | int) -> list[int]
     if len(sizes) > len(limits):
         return None
     capacities = [0] * len(sizes)
-    for part, limit in zip(np.argsort(-sizes, kind="stable"), sorted(limits, reverse=True), strict=False):
+    for part, limit in zip(
+        np.argsort(-sizes, kind="stable"), sorted(limits, reverse=True), strict=False
+    ):
         if sizes[part] > limit:
             return None
         capacities[part] = limit
@@ -138,7 +140,9 @@ def _refine(weights: FloatArray, labels: Labels, limits: Sequence[int] | int) ->
     parts, count = len(capacities), len(current)
     sizes = np.bincount(current, minlength=parts)
     for _ in range(4 * count):
-        links = np.array([weights[:, np.array(current) == part].sum(axis=1) for part in range(parts)])
+        links = np.array(
+            [weights[:, np.array(current) == part].sum(axis=1) for part in range(parts)]
+        )
         own = links[current, np.arange(count)]
         best, action = _SMALLEST_GAIN, (-1, -1)
         for qubit in range(count):

@@ -241,14 +241,15 @@ def _choose(
             else "no search found a way to cut the circuit into such fragments"
         )
         raise NoPlanError(
-            f"No plan fits QPUs of {widths} qubits: {found}. Allow wider fragments or cut elsewhere."
+            f"No plan fits QPUs of {widths} qubits: {found}. Allow wider fragments or cut "
+            "elsewhere."
         )
     best = min(fitting, key=lambda candidate: candidate.rank)
     if best.logarithm > math.log(max_cost):
         cost = f"{math.exp(best.logarithm):.3g}" if best.logarithm < _HOPELESS else "over 1e260"
         raise NoPlanError(
-            f"The cheapest plan found has {len(best.cuts)} cuts and needs {cost} times the shots of "
-            f"the uncut circuit (κ²), above the limit of {max_cost:.3g}. Use wider QPUs than "
+            f"The cheapest plan found has {len(best.cuts)} cuts and needs {cost} times the shots "
+            f"of the uncut circuit (κ²), above the limit of {max_cost:.3g}. Use wider QPUs than "
             f"{widths} qubits, a shallower circuit, or raise max_cost."
         )
     if best.rows > max_rows:

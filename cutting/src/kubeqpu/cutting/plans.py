@@ -72,7 +72,10 @@ class Plan:
         """What the identity contributes to each observable."""
         identity = "I" * self.num_qubits
         return np.array(
-            [sum(value for label, value in item.terms if label == identity) for item in self.observables]
+            [
+                sum(value for label, value in item.terms if label == identity)
+                for item in self.observables
+            ]
         )
 
     @property
@@ -100,6 +103,12 @@ class Plan:
             shots: Shots of all fragments together.
         """
         return float(np.sqrt(self.kappa_squared * len(self.fragments) / shots))
+
+    def describe(self, shots: int = 100_000) -> str:
+        """Says in words what the plan is and what it costs at a budget of shots."""
+        from kubeqpu.cutting.description import describe  # noqa: PLC0415 - it needs this module
+
+        return describe(self, shots)
 
     def to_json(self) -> bytes:
         """Writes the plan as JSON; equal plans give equal bytes."""

@@ -31,9 +31,7 @@ def keep_light_cone(circuit: QuantumCircuit, terms: Iterable[str]) -> QuantumCir
         circuit: One- and two-qubit gates.
         terms: Pauli labels, rightmost character on qubit 0.
     """
-    active = {
-        qubit for term in terms for qubit, pauli in enumerate(reversed(term)) if pauli != "I"
-    }
+    active = {qubit for term in terms for qubit, pauli in enumerate(reversed(term)) if pauli != "I"}
     kept = []
     for instruction in reversed(circuit.data):
         qubits = {circuit.find_bit(qubit).index for qubit in instruction.qubits}

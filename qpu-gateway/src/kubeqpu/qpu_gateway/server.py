@@ -129,6 +129,9 @@ class Gateway:
                 ("grpc.max_send_message_length", largest),
                 # Two gateways on one port would take turns in answering.
                 ("grpc.so_reuseport", 0),
+                # Clients ping silent streams to find a dead gateway; gRPC's default is to drop
+                # those that do so more often than every five minutes.
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )
         submission = Submission(

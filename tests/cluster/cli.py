@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.cluster import builder, processes
+from tests.cluster import builder, processes, programs
 from tests.cluster.addons import postgresql, prometheus
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
@@ -112,7 +112,9 @@ def check(spec: ClusterSpec) -> int:
     for one in found:
         print(one)
     if not found:
-        print("nothing is missing")
+        left = builder.Builder(print).seconds_left(programs.needed(spec))
+        first = f"; programs are built first, about {max(1, round(left / 60))} min" if left else ""
+        print(f"nothing is missing{first}")
     return 1 if found else 0
 
 

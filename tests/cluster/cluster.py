@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class Cluster:
             ClusterError: it could not, and why.
         """
         with state.locked(self.layout):
-            chosen = state.load(self.layout) or ClusterState(spec)
-            chosen = chosen.with_spec(merge(chosen.spec, spec))
+            chosen = self._survivor() or ClusterState(spec, boot=state.boot())
+            chosen = replace(chosen, spec=merge(chosen.spec, spec))
             require(chosen.spec)
             self.builder.build(programs.needed(chosen.spec))
             loaded = self._build_images(chosen.spec)
@@ -106,6 +107,18 @@ class Cluster:
                     install(addon, self)
         self.progress.report(f"cluster {self.name} is up: export KUBECONFIG={self.kubeconfig}")
 
+    def _survivor(self) -> ClusterState | None:
+        """What an earlier call left, unless the machine was restarted since.
+
+        Disks without journal and an etcd that never synced are not worth mending then.
+        """
+        found = state.load(self.layout)
+        if found is None or found.boot == state.boot():
+            return found
+        self.progress.report("the machine was restarted since: beginning afresh")
+        tear_down(self.layout, owner_of(self.layout))
+        return None
+
     def _build_images(self, spec: ClusterSpec) -> list[Image]:
         return [self.images.program(name) for name in images.needed(spec)]
 
@@ -116,7 +129,7 @@ class Cluster:
             chosen = self._claim_network(chosen)
         servers = ControlPlane(self.layout, chosen).server_addresses()
         ports = state.choose_ports(servers, chosen.ports)
-        chosen = ClusterState(chosen.spec, chosen.octet, ports)
+        chosen = replace(chosen, ports=ports)
         state.save(self.layout, chosen)
         return chosen
 
@@ -124,7 +137,8 @@ class Cluster:
         owner = owner_of(self.layout)
         if chosen.octet is not None and network.claim(Addresses(chosen.octet), owner):
             return chosen
-        if chosen.octet is not None:  # another cluster was quicker, or this one was half down
+        if chosen.octet is not None and self.layout.pki.exists():
+            # Certificates name the addresses; without any yet, others do as well.
             raise ClusterError(
                 f"the network of cluster {self.name} belongs to another now: "
                 "run 'down', then 'up' again"
@@ -132,9 +146,10 @@ class Cluster:
         preferred = int(programs.digest([owner.encode()]), 16)
         for octet in network.free_octets(network.networks_in_use(), preferred):
             # Written down first: a crash right here leaves nothing that 'down' cannot find.
-            state.save(self.layout, ClusterState(chosen.spec, octet, chosen.ports))
+            wanted = replace(chosen, octet=octet)
+            state.save(self.layout, wanted)
             if network.claim(Addresses(octet), owner):
-                return ClusterState(chosen.spec, octet, chosen.ports)
+                return wanted
         raise ClusterError(
             "no free network 10.100.0.0/16 to 10.227.0.0/16 is left for the cluster: "
             "'ip route' shows what uses them"
@@ -153,11 +168,13 @@ class Cluster:
     def _start_nodes(self, chosen: ClusterState, loaded: list[Image]) -> None:
         all_nodes = [Node(self.layout, chosen, index + 1) for index in range(chosen.spec.nodes)]
         with ThreadPoolExecutor(len(all_nodes)) as pool:
-            list(pool.map(lambda node: self._start_node(node, loaded), all_nodes))
+            list(pool.map(lambda node: self.start_node(node, loaded), all_nodes))
         network.route_between_nodes(Addresses(chosen.octet or 0), chosen.spec.nodes)
         self.wait_for_nodes()
 
-    def _start_node(self, node: Node, loaded: list[Image]) -> None:
+    def start_node(self, node: Node, loaded: list[Image] | None = None) -> None:
+        """Start what does not run of a node, a whole new one if need be."""
+        loaded = loaded or self._build_images(self.state.spec)
         node.prepare(loaded[0])
         node.start(nodes.CONTAINERD)
         node.load(loaded[0])  # a kubelet without its pause image starts no pod
@@ -196,7 +213,6 @@ class Cluster:
         """
         with state.locked(self.layout):
             tear_down(self.layout, owner_of(self.layout))
-        self.layout.lock.unlink(missing_ok=True)
 
     def load(self, *names: str) -> None:
         """Load images into every node, by name or archive.

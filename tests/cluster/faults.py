@@ -18,6 +18,10 @@ from tests.cluster.shell import wait_until
 BALLAST = "/var/ballast"
 STOP_SECONDS = 20
 
+# An API server that ends waits a minute for the watches of clients that never end them; all it
+# knows is in etcd by then.
+CONTROL_PLANE_STOP_SECONDS = 2
+
 
 def kill(cluster: Cluster, process: str) -> None:
     """Kill one of the cluster's processes, by its recorded name, as ``status`` lists them.
@@ -39,7 +43,7 @@ def restart_control_plane(cluster: Cluster, process: str = API_SERVER) -> None:
     """
     if process not in PROCESSES:
         raise ClusterError(f"{process!r} is not one of {', '.join(PROCESSES)}")
-    processes.stop(cluster.layout, process, grace_seconds=STOP_SECONDS)
+    processes.stop(cluster.layout, process, grace_seconds=CONTROL_PLANE_STOP_SECONDS)
     cluster.control_plane.start()
 
 
@@ -71,6 +75,11 @@ def start_kubelet(node: Node) -> None:
 def _restart(node: Node, program: str) -> None:
     processes.stop(node.layout, node.process(program), grace_seconds=STOP_SECONDS)
     node.start(program)
+
+
+def crash(node: Node) -> None:
+    """End all of a node at once, as when its power fails; `Cluster.start_node` starts it again."""
+    node.stop()
 
 
 def freeze(node: Node) -> None:

@@ -32,7 +32,7 @@ class Layout:
     @property
     def lock(self) -> Path:
         """Held by ``up`` and ``down``; outside the root, which ``down`` removes."""
-        return self.clusters / f"{self.name}.lock"
+        return self.clusters / ".locks" / self.name
 
     @property
     def state(self) -> Path:

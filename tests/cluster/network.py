@@ -122,8 +122,8 @@ def link_alias(name: str) -> str | None:
     return None
 
 
-def owns(addresses: Addresses, owner: str) -> bool:
-    """Whether the bridge is there and is this owner's.
+def is_anothers(addresses: Addresses, owner: str) -> bool:
+    """Whether the bridge is there and is not this owner's.
 
     A bridge without an alias is one whose maker died, or is about to name it: look again.
     """
@@ -131,7 +131,7 @@ def owns(addresses: Addresses, owner: str) -> bool:
     if alias == "":
         time.sleep(1)
         alias = link_alias(addresses.bridge)
-    return alias is not None and alias in {"", owner}
+    return alias not in {None, "", owner}
 
 
 def claim(addresses: Addresses, owner: str) -> bool:
@@ -139,9 +139,10 @@ def claim(addresses: Addresses, owner: str) -> bool:
     try:
         ip("link", "add", addresses.bridge, "type", "bridge")
     except ClusterError:
-        if not owns(addresses, owner):
+        if link_alias(addresses.bridge) is None:
+            raise  # not because it is there, then
+        if is_anothers(addresses, owner):
             return False
-    # The alias is at most 255 characters; a longer owner is told by its end.
     ip("link", "set", addresses.bridge, "alias", owner)
     ip("address", "replace", f"{addresses.host}/24", "dev", addresses.bridge)
     ip("link", "set", addresses.bridge, "up")
@@ -151,8 +152,7 @@ def claim(addresses: Addresses, owner: str) -> bool:
 def connect_node(addresses: Addresses, index: int) -> None:
     """Make a node's network namespace and link it to the bridge, as far as it is not yet."""
     namespace, cable = addresses.namespace(index), addresses.cable(index)
-    if not (NAMESPACES / namespace).exists():
-        ip("netns", "add", namespace)
+    make_namespace(NAMESPACES / namespace)
     if link_alias(cable) is None:
         ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
     ip("link", "set", cable, "master", addresses.bridge, "up")
@@ -165,6 +165,14 @@ def connect_node(addresses: Addresses, index: int) -> None:
     run(["nsenter", f"--net={NAMESPACES / namespace}", "sysctl", "-qw", "net.ipv4.ip_forward=1"])
     ip("route", "replace", addresses.pods_of(index), "via", addresses.node(index),
        "dev", addresses.bridge)  # fmt: skip
+
+
+def make_namespace(path: Path) -> None:
+    """Make a network namespace unless it is there."""
+    if path.exists() and path.stat().st_dev == path.parent.stat().st_dev:
+        path.unlink()  # an empty file, the trace of one that a restart of the machine ended
+    if not path.exists():
+        ip("netns", "add", path.name)
 
 
 def route_between_nodes(addresses: Addresses, nodes: int) -> None:
@@ -186,13 +194,16 @@ def mend(addresses: Addresses, index: int) -> None:
     ip("link", "set", addresses.cable(index), "master", addresses.bridge)
 
 
-def remove(addresses: Addresses, owner: str) -> None:
-    """Take everything down again: namespaces, links and, with them, addresses and routes."""
+def remove(addresses: Addresses) -> None:
+    """Take everything down again: namespaces, links and, with them, addresses and routes.
+
+    The bridge goes last: as long as it is there, nobody else takes these names.
+    """
     for link in ip_json("link", "show", "type", "veth"):
         if str(link["ifname"]).startswith(f"{addresses.bridge}n"):
             ip("link", "delete", link["ifname"])
     if NAMESPACES.is_dir():
         for path in sorted(NAMESPACES.glob(f"{addresses.bridge}-node-*")):
             ip("netns", "delete", path.name)
-    if link_alias(addresses.bridge) is not None and owns(addresses, owner):
+    if link_alias(addresses.bridge) is not None:
         ip("link", "delete", addresses.bridge)

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import Layout
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+from tests.cluster.state import boot as current_boot
 
 # Arguments: the record, the cgroups to join, "--", the command. setsid --fork has made us an
 # orphan by then: nobody's zombie later, and no terminal's signals reach us.
@@ -69,7 +68,7 @@ def find(layout: Layout, name: str) -> Process | None:
         pid, ticks = parse_stat(stat)
     except (OSError, ValueError):
         return None
-    if boot != BOOT_ID.read_text().strip() or start_ticks(pid) != ticks:
+    if boot != current_boot() or start_ticks(pid) != ticks:
         return None
     return Process(name, pid, ticks)
 

@@ -121,11 +121,9 @@ def needed(spec: ClusterSpec) -> tuple[Program, ...]:
     return tuple(program for program in PROGRAMS if program in wanted)
 
 
-def sources(program: Program) -> list[Path]:
+def sources(folder: Path) -> list[Path]:
     """The files of a module that decide what is built from it."""
-    return sorted(
-        path for path in program.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"}
-    )
+    return sorted(path for path in folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
 
 
 def digest(parts: Iterable[bytes]) -> str:
@@ -136,9 +134,10 @@ def digest(parts: Iterable[bytes]) -> str:
     return total.hexdigest()[:16]
 
 
-def key(program: Program) -> str:
+def key(program: Program, folder: Path | None = None) -> str:
     """What a build is kept under: the sources, their pins, and how they are built."""
-    files = [part for path in sources(program) for part in (path.name.encode(), path.read_bytes())]
+    paths = sources(folder or program.folder)
+    files = [part for path in paths for part in (path.name.encode(), path.read_bytes())]
     return digest([repr(replace(program, cold_seconds=0)).encode(), *files])
 
 

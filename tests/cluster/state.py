@@ -10,12 +10,14 @@ import random
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import Layout
 from tests.cluster.spec import Addon, ClusterSpec
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # Below the ports that Linux hands out to outgoing connections, which would collide now and then.
 PORTS = range(20000, 32000)
@@ -29,15 +31,18 @@ class ClusterState:
         spec: what it is asked to be.
         octet: the second number of its addresses, 10.<octet>.0.0/16; None without nodes.
         ports: the port of each server, by the server's name.
+        boot: the run of the machine in which it was made.
     """
 
     spec: ClusterSpec
     octet: int | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    boot: str = ""
 
-    def with_spec(self, spec: ClusterSpec) -> ClusterState:
-        """The same choices for another specification."""
-        return replace(self, spec=spec)
+
+def boot() -> str:
+    """What tells this run of the machine from all others."""
+    return BOOT_ID.read_text().strip()
 
 
 def save(layout: Layout, state: ClusterState) -> None:
@@ -57,7 +62,7 @@ def load(layout: Layout) -> ClusterState | None:
         asked = data["spec"]
         addons = tuple(Addon(name) for name in asked["addons"])
         spec = ClusterSpec(asked["name"], asked["nodes"], addons)
-        return ClusterState(spec, data["octet"], data["ports"])
+        return ClusterState(spec, data["octet"], data["ports"], data["boot"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

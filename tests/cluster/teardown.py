@@ -27,10 +27,10 @@ def tear_down(layout: Layout, owner: str) -> None:
     except ClusterError:  # unreadable: the bridge tells the octet
         octet = octet_of(owner)
     # Nodes first: a killed kubelet cannot start anything anew while the rest ends.
-    if octet is not None and network.owns(Addresses(octet), owner):
+    if octet is not None and not network.is_anothers(Addresses(octet), owner):
         cgroups.remove(Cgroup(f"/kubeqpu-{octet}"))
         end_all(layout)
-        network.remove(Addresses(octet), owner)
+        network.remove(Addresses(octet))
     else:
         end_all(layout)
     wait_until(lambda: not disks_in_use(layout.root), "the nodes' disks to be let go", seconds=30)

@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def install(cluster: Cluster) -> None:
     folder = cluster.layout.data(NAME)
     if not (folder / "url").exists():
         initialise(folder, f"{address}:{ports[NAME]}")
-    state.save(cluster.layout, state.ClusterState(chosen.spec, chosen.octet, ports))
+    state.save(cluster.layout, replace(chosen, ports=ports))
     options = {
         "listen_addresses": address, "port": str(ports[NAME]), "unix_socket_directories": "",
         "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
@@ -60,9 +61,19 @@ def install(cluster: Cluster) -> None:
     }  # fmt: skip
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     command = [*unprivileged(), program("postgres"), "-D", str(folder / "data"), *settings]
+    if processes.find(cluster.layout, NAME) is None:
+        wait_for_predecessor(folder / "data" / "postmaster.pid")
     processes.start(cluster.layout, NAME, command)
     wait_until(lambda: ready(address, ports[NAME]), "PostgreSQL to be ready", seconds=60,
                still_alive=death_of(cluster.layout, NAME))  # fmt: skip
+
+
+def wait_for_predecessor(lock: Path) -> None:
+    """Wait until a killed server's pid is free: PostgreSQL takes a zombie's for a server's."""
+    if lock.exists():
+        pid = lock.read_text().split(maxsplit=1)[0]
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the last PostgreSQL to be reaped",
+                   seconds=30)  # fmt: skip
 
 
 def initialise(folder: Path, server: str) -> None:

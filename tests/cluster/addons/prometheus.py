@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import urllib.request
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
@@ -32,7 +33,7 @@ def install(cluster: Cluster) -> None:
     """Start Prometheus if it does not run."""
     chosen, layout = cluster.state, cluster.layout
     ports = state.choose_ports({NAME: LOOPBACK}, chosen.ports)
-    state.save(layout, state.ClusterState(chosen.spec, chosen.octet, ports))
+    state.save(layout, replace(chosen, ports=ports))
     folder = layout.data(NAME)
     (folder / "rules").mkdir(parents=True, exist_ok=True)
     api_server = cluster.control_plane.url.removeprefix("https://")

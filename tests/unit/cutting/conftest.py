@@ -5,6 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import RZGate, UGate
+from qiskit.quantum_info import Pauli
+
 from kubeqpu.cutting.executors import (
     EstimatorAnswer,
     EstimatorTask,
@@ -16,9 +20,6 @@ from kubeqpu.cutting.executors import (
 from kubeqpu.cutting.fragments import load_circuits
 from kubeqpu.cutting.histograms import Histogram, ReadoutError
 from kubeqpu.cutting.plans import Plan
-from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.circuit.library import RZGate, UGate
-from qiskit.quantum_info import Pauli
 
 Array = npt.NDArray[np.complex128]
 ROTATIONS: dict[str, Callable[..., object]] = {"u": UGate, "rz": RZGate}

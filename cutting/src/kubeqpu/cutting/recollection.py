@@ -8,7 +8,7 @@ with κ = 1 + 2|sin θ| instead of 3² for the two.
 from collections.abc import Iterable
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Barrier, Operation, QuantumCircuit
 from qiskit.circuit.library import UnitaryGate
 from qiskit.synthesis import TwoQubitWeylDecomposition
 from qiskit.transpiler import PassManager
@@ -18,6 +18,7 @@ from qiskit.transpiler.passes import (
     Optimize1qGatesDecomposition,
 )
 
+from kubeqpu.cutting.inputs import CUT_GATE, CUT_WIRE
 from kubeqpu.cutting.maps import ComplexMatrix, u_angles
 
 _HADAMARD = np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2)
@@ -54,8 +55,9 @@ def recollect(circuit: QuantumCircuit) -> QuantumCircuit:
         The same unitary in `u`, `rzz` and, where a run is no rotation about one axis, two-qubit
         `unitary` gates.
     """
+    shielded, markers = _shield(circuit)
     collected = PassManager([Collect2qBlocks(), ConsolidateBlocks(force_consolidate=True)]).run(
-        circuit
+        shielded
     )
     result = circuit.copy_empty_like()
     for instruction in collected.data:
@@ -65,8 +67,28 @@ def recollect(circuit: QuantumCircuit) -> QuantumCircuit:
             _append_pair(result, operation.to_matrix(), qubits)
         else:
             result.append(operation, qubits)
-    optimised: QuantumCircuit = PassManager([Optimize1qGatesDecomposition(basis=["u"])]).run(result)
-    return optimised
+    optimised = PassManager([Optimize1qGatesDecomposition(basis=["u"])]).run(result)
+    final = circuit.copy_empty_like()
+    for instruction in optimised.data:
+        operation = instruction.operation
+        if operation.name == "barrier":
+            operation = markers[int(operation.label)]
+        final.append(operation, [optimised.find_bit(qubit).index for qubit in instruction.qubits])
+    return final
+
+
+def _shield(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[Operation]]:
+    """Puts barriers in the place of markers, which Qiskit's passes would drop or move."""
+    result = circuit.copy_empty_like()
+    markers: list[Operation] = []
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if operation.name in (CUT_WIRE, CUT_GATE):
+            barrier = Barrier(operation.num_qubits, label=str(len(markers)))
+            markers.append(operation)
+            operation = barrier
+        result.append(operation, instruction.qubits)
+    return result, markers
 
 
 def _append_pair(circuit: QuantumCircuit, matrix: ComplexMatrix, qubits: list[int]) -> None:

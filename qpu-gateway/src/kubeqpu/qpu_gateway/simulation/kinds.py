@@ -59,6 +59,8 @@ AER_GATES = frozenset(
         "global_phase",
     }
 )
+# Of these, Aer 0.18 takes parameters that are bound at run time for 0, without a word.
+AER_MISBINDS = frozenset({"cp", "crx", "cry", "crz", "cu"})
 DIRECTIVES = frozenset({"measure", "reset", "barrier", "delay"})
 AER_OPERATIONS = AER_GATES | DIRECTIVES
 

@@ -6,7 +6,12 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Instruction, Operation
 
 from kubeqpu.qpu_gateway.errors import CircuitError
-from kubeqpu.qpu_gateway.simulation.kinds import AER_OPERATIONS, is_control_flow, is_known
+from kubeqpu.qpu_gateway.simulation.kinds import (
+    AER_MISBINDS,
+    AER_OPERATIONS,
+    is_control_flow,
+    is_known,
+)
 
 
 def resolve(circuit: QuantumCircuit, max_operations: int) -> QuantumCircuit:
@@ -32,6 +37,8 @@ def lower_for_aer(circuit: QuantumCircuit, max_operations: int) -> QuantumCircui
 
 
 def _is_native(instruction: CircuitInstruction) -> bool:
+    if instruction.name in AER_MISBINDS and instruction.is_parameterized():
+        return False
     return instruction.name in AER_OPERATIONS
 
 

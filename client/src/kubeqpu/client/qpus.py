@@ -120,6 +120,11 @@ class QPUDescription:
         """Width of the largest circuit it takes."""
         return self.qpu.num_qubits
 
+    @property
+    def is_ideal(self) -> bool:
+        """Whether it is a simulator without noise, which takes every gate."""
+        return self.qpu.simulator and not self.noisy
+
 
 def read_qpu(message: qpu_pb2.QPU) -> QPUDescription:
     """Reads a QPU from the wire.

@@ -13,7 +13,7 @@ from kubeqpu.client.circuits import circuits_to_qpy
 from kubeqpu.client.gateway import GatewayClient
 from kubeqpu.client.qiskit.experiments import make_result
 from kubeqpu.client.qiskit.jobs import GatewayBackendJob
-from kubeqpu.client.qiskit.targets import build_target
+from kubeqpu.client.qiskit.targets import build_ideal_target, build_target
 from kubeqpu.client.qpus import QPUDescription
 from kubeqpu.client.requests import ResultFormat, SamplerEntry, SamplerJob
 
@@ -51,13 +51,16 @@ class GatewayBackend(BackendV2):  # type: ignore[misc]
 
     def _read(self, name: str) -> None:
         found = self.client.qpu(name, include_target=True)
-        if found.target is None:
+        if found.target is not None:
+            self._target = build_target(found.target)
+        elif found.is_ideal:
+            self._target = build_ideal_target(found.num_qubits)
+        else:
             raise errors.ProtocolError(
                 f"The gateway has no target for QPU {name}; use GatewaySampler, which lets the "
                 "gateway transpile."
             )
         self._description = found
-        self._target = build_target(found.target)
 
     def refresh(self) -> None:
         """Reads description and target again, after a new calibration for instance."""

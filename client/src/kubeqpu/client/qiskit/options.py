@@ -113,14 +113,9 @@ class Placement:
             return False
         if any(circuit.layout is not None for circuit in circuits):
             return False
-        return not self._find_ideal()
-
-    def _find_ideal(self) -> bool:
-        """Whether the QPU takes any gate: it is a simulator without noise."""
-        if self._is_ideal is None and self.qpu is not None:
-            found = self.client.qpu(self.qpu)
-            self._is_ideal = found.qpu.simulator and not found.noisy
-        return bool(self._is_ideal)
+        if self._is_ideal is None:
+            self._is_ideal = self.qpu is not None and self.client.qpu(self.qpu).is_ideal
+        return not self._is_ideal
 
 
 def require_pubs(sizes: Sequence[int]) -> None:

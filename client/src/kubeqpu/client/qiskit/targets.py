@@ -39,6 +39,16 @@ def build_target(plain: PlainTarget) -> Target:
     return target
 
 
+def build_ideal_target(num_qubits: int) -> Target:
+    """Makes the target of a simulator without noise: every standard gate on all qubits alike."""
+    target = Target(num_qubits=num_qubits)
+    for name, instruction in get_standard_gate_name_mapping().items():
+        target.add_instruction(instruction, name=name)
+    for name, kind in get_control_flow_name_mapping().items():
+        target.add_instruction(kind, name=name)
+    return target
+
+
 def _read_sites(
     found: TargetInstruction,
 ) -> dict[tuple[int, ...], InstructionProperties] | None:

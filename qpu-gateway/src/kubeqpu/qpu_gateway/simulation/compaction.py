@@ -26,7 +26,7 @@ def compact(circuit: QuantumCircuit, qubits: tuple[int, ...]) -> QuantumCircuit:
     Returns:
         A circuit on `len(qubits)` qubits; qubit i is the original's `qubits[i]`.
     """
-    if len(qubits) == circuit.num_qubits:
+    if qubits == tuple(range(circuit.num_qubits)):
         return circuit
     result = QuantumCircuit(len(qubits), global_phase=circuit.global_phase)
     for register in circuit.cregs:

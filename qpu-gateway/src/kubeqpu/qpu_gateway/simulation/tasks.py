@@ -12,6 +12,7 @@ from kubeqpu.qpu_gateway.providers.base import Span
 from kubeqpu.qpu_gateway.simulation.engine import Engine
 from kubeqpu.qpu_gateway.simulation.engines import make_engine
 from kubeqpu.qpu_gateway.simulation.estimator import run_estimator
+from kubeqpu.qpu_gateway.simulation.fake_backends import load_fake_backend
 from kubeqpu.qpu_gateway.simulation.jobs import LoadedJob
 from kubeqpu.qpu_gateway.simulation.loading import load_circuits
 from kubeqpu.qpu_gateway.simulation.sampler import run_sampler
@@ -47,6 +48,9 @@ class TaskRunner:
             yield from self._run(request, engine, job)
         elif task == "devices":
             yield Frame({"event": "result"}, json.dumps(available_devices()).encode())
+        elif task == "device":
+            device = load_fake_backend(str(request.head["backend"]))
+            yield Frame({"event": "result"}, device.model_dump_json().encode())
         else:
             raise ProviderError(f"The worker knows no task {task!r}; this is a bug.")
 

@@ -46,14 +46,14 @@ class Dispatcher:
             self.submit(job)
         self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes.values()]
 
-    def submit(self, job: Job) -> None:
-        """Takes a stored job that is not final."""
+    def submit(self, job: Job, spec: bytes | None = None) -> None:
+        """Takes a stored job that is not final; with its serialized spec where that is at hand."""
         lane = self._lanes.get(job.qpu)
         if lane is None:
             # It may come back with the next configuration, and its owner can cancel the job.
             _LOG.warning("QPU of a stored job is not served", job=job.reference, qpu=job.qpu)
             return
-        lane.submit(job)
+        lane.submit(job, spec)
 
     async def cancel(self, job: Job) -> None:
         """Ends what runs of a job that the store says is final."""

@@ -28,6 +28,11 @@ from kubeqpu.qpu_gateway.work import JobQueue, QueuedJob, Work
 
 _LOG = structlog.get_logger(__name__)
 
+# A spec this small is kept while its job waits; others are read again when their turn comes.
+_SMALL_SPEC_BYTES = 16 * 2**10
+# A batch that lasts longer is reported as running before it has results.
+_REPORT_RUNNING_SECONDS = 0.05
+
 
 class Lane:
     """Runs the jobs of one QPU.
@@ -62,9 +67,14 @@ class Lane:
         qpu.seconds_per_circuit = lambda: self._seconds_per_circuit
         telemetry.watch_pending(qpu.name, self._queue.count_circuits)
 
-    def submit(self, job: Job) -> None:
-        """Takes a stored job that is not final; one that is known already changes nothing."""
-        self._queue.add(job)
+    def submit(self, job: Job, spec: bytes | None) -> None:
+        """Takes a stored job that is not final, with its serialized spec if it has no results.
+
+        One that is known already changes nothing.
+        """
+        queued = self._queue.add(job)
+        if spec is not None and len(spec) <= _SMALL_SPEC_BYTES:
+            queued.spec = spec
         self._wake.set()
 
     async def cancel(self, job_id: str) -> None:
@@ -110,8 +120,12 @@ class Lane:
 
     async def _open(self, queued: QueuedJob) -> None:
         try:
-            data, stored = await self._store.read_work(queued.job.id)
-            queued.work = await asyncio.to_thread(_open_work, data, stored)
+            if queued.spec is not None:
+                queued.work = _open_work(queued.spec, [])
+                queued.spec = None
+            else:
+                data, stored = await self._store.read_work(queued.job.id)
+                queued.work = await asyncio.to_thread(_open_work, data, stored)
         except NotFoundError:
             self._queue.remove(queued.job.id)
             return
@@ -161,9 +175,7 @@ class Lane:
             )
 
     async def _iterate(self, queued: QueuedJob, work: Work, run: BatchRun) -> None:
-        # First results need not wait until the disk knows that the job runs: the store keeps the
-        # order of writes.
-        start = asyncio.create_task(self._start_job(queued))
+        report = asyncio.create_task(self._report_running(queued))
         self._telemetry.start_batch(self._qpu.name)
         try:
             await run.iterate(self._qpu.provider.run)
@@ -174,15 +186,17 @@ class Lane:
             self._at_provider -= 1
             self._telemetry.end_batch(self._qpu.name, run.seconds)
             self._wake.set()
-            await start
+            await _end({report})
 
-    async def _start_job(self, queued: QueuedJob) -> None:
-        if not queued.started and queued.job.state is JobState.QUEUED:
-            await self._store.change_state(queued.job.id, JobState.RUNNING)
-            queued.started = True
+    async def _report_running(self, queued: QueuedJob) -> None:
+        """Tells the store that a job runs, unless its first results are faster to do so."""
+        await asyncio.sleep(_REPORT_RUNNING_SECONDS)
+        if queued.job.state is JobState.QUEUED:
+            queued.job = await self._store.change_state(queued.job.id, JobState.RUNNING)
+            self._feed.notify(queued.job.id)
 
     async def _save(self, queued: QueuedJob, chunks: list[StoredChunk], seconds: float) -> None:
-        job = await self._store.insert_chunks(queued.job.id, chunks, seconds)
+        job = queued.job = await self._store.insert_chunks(queued.job.id, chunks, seconds)
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             return
         queued.circuits_left = job.circuits - job.circuits_finished

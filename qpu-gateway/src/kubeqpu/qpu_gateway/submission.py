@@ -98,24 +98,21 @@ class Submission:
         spec = request.spec
         self._check_target(spec)
         digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
-        same, summaries = await asyncio.gather(
-            self._store.find_same(tenant, request.idempotency_key, digest),
-            self._inspector.inspect(tenant, spec.circuits),
-            return_exceptions=True,
-        )
-        if isinstance(same, BaseException):
-            raise same
-        if same is not None:
-            return same
-        if isinstance(summaries, BaseException):
-            raise summaries
-        check_circuits(spec, summaries)
-        qpu, placement = await self._place(spec, summaries)
+        try:
+            summaries = await self._inspector.inspect(tenant, spec.circuits)
+            check_circuits(spec, summaries)
+            qpu, placement = await self._place(spec, summaries)
+        except GatewayError:
+            # A job taken earlier stays the same job, even if today it would be refused.
+            same = await self._store.find_same(tenant, request.idempotency_key, digest)
+            if same is not None:
+                return same
+            raise
         new = self._new_job(request, tenant, digest, qpu, placement)
         job, is_new = await self._store.insert_job(new)
         if is_new:
             self._telemetry.count_submitted(qpu)
-            self._dispatcher.submit(job)
+            self._dispatcher.submit(job, new.spec)
             _LOG.info("Job stored", job=job.reference, qpu=qpu, circuits=job.circuits)
         return job
 

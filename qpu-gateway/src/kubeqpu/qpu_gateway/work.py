@@ -67,7 +67,7 @@ class QueuedJob:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.work: Work | None = None
-        self.started = False
+        self.spec: bytes | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.circuits_left = job.circuits - job.circuits_finished
 

@@ -1,7 +1,8 @@
 """Statements on results. Every function works inside the caller's transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,6 +11,27 @@ from kubeqpu.qpu_gateway.jobs import Job, JobState
 from kubeqpu.qpu_gateway.providers.base import Span
 from kubeqpu.qpu_gateway.store import jobs
 from kubeqpu.qpu_gateway.store.schema import CHUNKS, JOBS
+
+# Stored spans never overlap, so only the last one that starts before a new one's end can reach into
+# it; a row that does not come is one that was there. One statement serves many chunks.
+_LAST_END = (
+    sa.select(CHUNKS.c.first_row + CHUNKS.c.rows)
+    .where(
+        CHUNKS.c.job_id == sa.bindparam("job_id"),
+        CHUNKS.c.entry == sa.bindparam("entry"),
+        CHUNKS.c.first_row < sa.bindparam("end_row"),
+    )
+    .order_by(CHUNKS.c.first_row.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_INSERTED = ("job_id", "entry", "first_row", "rows", "data")
+_INSERT_NEW = CHUNKS.insert().from_select(
+    _INSERTED,
+    sa.select(*(sa.bindparam(name, type_=CHUNKS.c[name].type) for name in _INSERTED)).where(
+        sa.func.coalesce(_LAST_END, 0) <= sa.bindparam("first_row", type_=CHUNKS.c.first_row.type)
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -53,29 +75,45 @@ def insert_chunks(
     job = jobs.read_job(connection, job_id, lock=True)
     if job.state.final:
         return job
-    finished = job.circuits_finished
-    for chunk in chunks:
-        _check_new(connection, job_id, chunk.span)
-        connection.execute(
-            CHUNKS.insert(),
-            {
-                "job_id": job_id,
-                "entry": chunk.span.entry,
-                "first_row": chunk.span.first_row,
-                "rows": chunk.span.rows,
-                "data": chunk.data,
-            },
+    values = [
+        {
+            "job_id": job_id,
+            "entry": chunk.span.entry,
+            "first_row": chunk.span.first_row,
+            "rows": chunk.span.rows,
+            "data": chunk.data,
+            "end_row": chunk.span.first_row + chunk.span.rows,
+        }
+        for chunk in chunks
+    ]
+    inserted = connection.execute(_INSERT_NEW, values)
+    if inserted.rowcount != len(chunks):
+        raise ProviderError(
+            f"The provider returned rows of job {job_id} whose results are stored already; this "
+            "is an error of the provider, please report it."
         )
-        finished += chunk.span.rows
-    connection.execute(
-        JOBS.update()
-        .where(JOBS.c.id == job_id)
-        .values(circuits_finished=finished, qpu_seconds=JOBS.c.qpu_seconds + qpu_seconds)
+    return _count(connection, job, sum(chunk.span.rows for chunk in chunks), qpu_seconds, now)
+
+
+def _count(connection: sa.Connection, job: Job, rows: int, qpu_seconds: float, now: float) -> Job:
+    finished = job.circuits_finished + rows
+    after = replace(
+        job,
+        state=JobState.SUCCEEDED if finished >= job.circuits else JobState.RUNNING,
+        circuits_finished=finished,
+        qpu_seconds=job.qpu_seconds + qpu_seconds,
+        started_at=now - qpu_seconds if job.started_at is None else job.started_at,
     )
-    job = jobs.read_job(connection, job_id)
-    if finished < job.circuits:
-        return job
-    return jobs.change_state(connection, job, JobState.SUCCEEDED, "", now)
+    changes: dict[str, Any] = {
+        "state": int(after.state),
+        "circuits_finished": finished,
+        "qpu_seconds": after.qpu_seconds,
+        "started_at": after.started_at,
+    }
+    if after.state.final:
+        changes |= {"finished_at": now, "expires_at": now + JOBS.c.result_ttl_seconds}
+    connection.execute(JOBS.update().where(JOBS.c.id == job.id).values(changes))
+    return jobs.read_job(connection, job.id) if after.state.final else after
 
 
 def read_chunks(
@@ -113,24 +151,3 @@ def read_spans(connection: sa.Connection, job_id: str) -> list[Span]:
     query = sa.select(CHUNKS.c.entry, CHUNKS.c.first_row, CHUNKS.c.rows)
     rows = connection.execute(query.where(CHUNKS.c.job_id == job_id))
     return [Span(*row) for row in rows]
-
-
-def _check_new(connection: sa.Connection, job_id: str, span: Span) -> None:
-    # Stored spans never overlap, so only the last one that starts before this one's end can.
-    query = (
-        sa.select(CHUNKS.c.first_row, CHUNKS.c.rows)
-        .where(
-            CHUNKS.c.job_id == job_id,
-            CHUNKS.c.entry == span.entry,
-            CHUNKS.c.first_row < span.first_row + span.rows,
-        )
-        .order_by(CHUNKS.c.first_row.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is not None and row.first_row + row.rows > span.first_row:
-        raise ProviderError(
-            f"The provider returned rows {span.first_row} to {span.first_row + span.rows - 1} of "
-            f"entry {span.entry} of job {job_id}, of which some are stored already; this is an "
-            "error of the provider, please report it."
-        )

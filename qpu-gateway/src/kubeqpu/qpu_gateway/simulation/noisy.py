@@ -14,7 +14,7 @@ from kubeqpu.qpu_gateway.simulation.measurements import (
     has_control_flow,
     plan_measurements,
 )
-from kubeqpu.qpu_gateway.simulation.noise import DeviceNoise, GateKey
+from kubeqpu.qpu_gateway.simulation.noise import DeviceNoise, GateKey, clip_coherence
 from kubeqpu.qpu_gateway.simulation.programs import (
     DistributionProgram,
     Program,
@@ -29,7 +29,7 @@ _MAX_DENSITY_QUBITS = 12
 # density-matrix amplitude with fused noise, and the fixed costs of a gate of one trajectory.
 _DENSITY_AMPLITUDE = 1.8
 _STATEVECTOR_GATE = 600
-_BOND_GATE = 3000
+_BOND_GATE = 4000
 _BOND_CUBED = 20
 
 
@@ -38,6 +38,7 @@ class NoisySimulation:
 
     def __init__(self, device: Device, threads: int) -> None:
         self._noise = DeviceNoise(device)
+        self._product_noise = DeviceNoise(clip_coherence(device))
         self._threads = threads
 
     def compile_sampler(
@@ -103,9 +104,10 @@ class NoisySimulation:
         qubits: Sequence[int],
         gates: Sequence[GateKey],
     ) -> SampledProgram:
-        noise = self._noise.model(gates, qubits, readout=True)
         as_product, as_vector = trajectory_costs(circuit)
         method = "matrix_product_state" if as_product < as_vector else "statevector"
+        source = self._product_noise if as_product < as_vector else self._noise
+        noise = source.model(gates, qubits, readout=True)
         if min(as_product, as_vector) > 2**30:
             raise CircuitError(
                 f"The circuit uses {circuit.num_qubits} qubits too entangled to be simulated with "

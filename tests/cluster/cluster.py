@@ -12,7 +12,7 @@ from typing import Any
 from tests.cluster import cgroups, images, network, nodes, processes, programs, state
 from tests.cluster.addons import install
 from tests.cluster.builder import Builder
-from tests.cluster.controlplane import ControlPlane, death_of
+from tests.cluster.controlplane import KUBE_PROXY, ControlPlane, death_of
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import Image, Images
 from tests.cluster.layout import Layout
@@ -179,7 +179,7 @@ class Cluster:
         node.start(nodes.CONTAINERD)
         node.load(loaded[0])  # a kubelet without its pause image starts no pod
         node.start(nodes.KUBELET)
-        node.start(nodes.KUBE_PROXY)
+        node.start(KUBE_PROXY)
         for image in loaded[1:]:
             node.load(image)
 

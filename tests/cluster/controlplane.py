@@ -19,6 +19,7 @@ from tests.cluster.state import ClusterState
 LOOPBACK = "127.0.0.1"
 ETCD, API_SERVER = "etcd", "kube-apiserver"
 CONTROLLER_MANAGER, SCHEDULER = "kube-controller-manager", "kube-scheduler"
+KUBE_PROXY = "kube-proxy"
 SERVERS = (ETCD, "etcd-peer", API_SERVER, CONTROLLER_MANAGER, SCHEDULER)
 PROCESSES = (ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER)
 ADMINISTRATOR = Identity("kubernetes-admin", ("system:masters",))
@@ -75,7 +76,8 @@ class ControlPlane:
         authority.issue(FRONT_PROXY, Identity(FRONT_PROXY))
         authority.signing_key("service-account")
         authority.kubeconfig(self.layout.kubeconfig, self.url, "admin", ADMINISTRATOR)
-        for component in (CONTROLLER_MANAGER, SCHEDULER):
+        # kube-proxy's is one for all nodes, which start at the same time: made here, once.
+        for component in (CONTROLLER_MANAGER, SCHEDULER, KUBE_PROXY):
             path = self.layout.kubeconfig_of(component)
             authority.kubeconfig(path, self.url, component, Identity(f"system:{component}"))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tests.cluster import cgroups, network, processes
 from tests.cluster.cluster import Cluster
-from tests.cluster.controlplane import API_SERVER, PROCESSES
+from tests.cluster.controlplane import API_SERVER, KUBE_PROXY, PROCESSES
 from tests.cluster.errors import ClusterError
-from tests.cluster.nodes import CONTAINERD, KUBE_PROXY, KUBELET, Node
+from tests.cluster.nodes import CONTAINERD, KUBELET, Node
 from tests.cluster.shell import wait_until
 
 BALLAST = "/var/ballast"

@@ -152,10 +152,13 @@ class Images:
         if not BUSYBOX.exists():
             raise MissingError(f"{BUSYBOX} is missing: install the package busybox-static")
         dockerfile = DOCKERFILES / "busybox.Dockerfile"
-        image = self._named("busybox", [BUSYBOX.read_bytes(), dockerfile.read_bytes()])
+        content = [BUSYBOX.read_bytes(), programs.key(programs.FETCH).encode()]
+        image = self._named("busybox", [*content, dockerfile.read_bytes()])
         if not image.archive.exists():
+            self.builder.build([programs.FETCH])
             with tempfile.TemporaryDirectory(dir=self.builder.cache) as context:
                 shutil.copy(BUSYBOX, context)
+                shutil.copy(self.builder.folder(programs.FETCH) / "fetch", context)
                 self.build(image.reference, dockerfile, Path(context), archive=image.archive)
         return image
 

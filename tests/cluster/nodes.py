@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cluster import cgroups, network, nodeconfig, processes
 from tests.cluster.cgroups import Cgroup
-from tests.cluster.controlplane import ControlPlane, death_of
+from tests.cluster.controlplane import KUBE_PROXY, ControlPlane, answers, death_of
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import Image
 from tests.cluster.layout import Layout, cache_folder
@@ -22,7 +22,7 @@ from tests.cluster.state import ClusterState, write
 
 DISK_BYTES = 20 * 1024**3  # sparse: it takes what is written to it
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-HOLDER, CONTAINERD, KUBELET, KUBE_PROXY = "holder", "containerd", "kubelet", "kube-proxy"
+HOLDER, CONTAINERD, KUBELET = "holder", "containerd", "kubelet"
 PROGRAMS = (CONTAINERD, KUBELET, KUBE_PROXY)
 
 # Makes the node's file system and then keeps its mount namespace open. /var is the node's disk
@@ -148,9 +148,7 @@ class Node:
         address = self.addresses.node(self.index)
         kubelet = Identity(f"system:node:{self.name}", ("system:nodes",), (self.name, address))
         authority.kubeconfig(self.folder / "kubelet.kubeconfig", url, self.name, kubelet)
-        proxy = Identity("system:kube-proxy")
         proxy_kubeconfig = self.layout.kubeconfig_of(KUBE_PROXY)
-        authority.kubeconfig(proxy_kubeconfig, url, KUBE_PROXY, proxy)
         write(self.folder / "containerd.toml", nodeconfig.containerd_toml(config))
         write(self.folder / "kubelet.json", nodeconfig.kubelet_json(config))
         write(self.folder / "kube-proxy.json",
@@ -173,9 +171,10 @@ class Node:
     def start(self, program: str) -> None:
         """Start one of the node's programs if it does not run, and wait until it answers."""
         self._start(program, self.enter(*self.command(program)))
-        if program == CONTAINERD:
-            wait_until(self._containerd_answers, f"{self.name}'s containerd", seconds=60,
-                       still_alive=death_of(self.layout, self.process(program)))  # fmt: skip
+        healthy = {CONTAINERD: self._containerd_answers, KUBE_PROXY: self._proxy_is_healthy,
+                   KUBELET: self._kubelet_is_healthy}[program]  # fmt: skip
+        wait_until(healthy, f"{self.name}'s {program}", seconds=60,
+                   still_alive=death_of(self.layout, self.process(program)))  # fmt: skip
 
     def _start(self, program: str, command: list[str]) -> None:
         processes.start(
@@ -190,6 +189,12 @@ class Node:
         except ClusterError:
             return False
         return True
+
+    def _kubelet_is_healthy(self) -> bool:
+        return answers(f"https://{self.addresses.node(self.index)}:10250/healthz", self.layout)
+
+    def _proxy_is_healthy(self) -> bool:
+        return answers(f"http://{self.addresses.node(self.index)}:10256/healthz", self.layout)
 
     def ctr(self, *arguments: str | Path, seconds: float = 600) -> str:
         """Run ctr on the node, in the namespace that the kubelet's containers are in."""

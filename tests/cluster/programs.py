@@ -76,8 +76,14 @@ KUBERNETES = Program(
 )  # fmt: skip
 ETCD = Program("etcd", packages=(("etcd", "go.etcd.io/etcd/server/v3"),), cold_seconds=22)
 PAUSE = Program("pause", packages=(("pause", "."),), cold_seconds=2)
+FETCH = Program("fetch", packages=(("fetch", "."),), cold_seconds=5)
 COREDNS = Program("coredns", packages=(("coredns", "."),), cold_seconds=42)
 HELM = Program("helm", packages=(("helm", "helm.sh/helm/v3/cmd/helm"),), cold_seconds=44)
+HELM_UNITTEST = Program(
+    "helm-unittest",
+    packages=(("helm-unittest", "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),),
+    cold_seconds=60,
+)
 KUEUE = Program(
     "kueue",
     packages=(("manager", "sigs.k8s.io/kueue/cmd/kueue"),),
@@ -106,7 +112,7 @@ ARGO = Program(
     ),
     cold_seconds=185,
 )
-PROGRAMS = (ETCD, KUBERNETES, PAUSE, HELM, COREDNS, KUEUE, ARGO)
+PROGRAMS = (ETCD, KUBERNETES, PAUSE, FETCH, HELM, HELM_UNITTEST, COREDNS, KUEUE, ARGO)
 CONTROL_PLANE = (ETCD, KUBERNETES)
 
 

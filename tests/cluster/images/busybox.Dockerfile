@@ -1,5 +1,5 @@
-# A shell, a web server and a client in two megabytes, for tests of the cluster itself.
+# A shell, a web server and a client in ten megabytes, for tests of the cluster itself.
 FROM scratch
-COPY busybox /bin/busybox
+COPY busybox fetch /bin/
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
 CMD ["sh"]

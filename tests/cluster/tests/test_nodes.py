@@ -33,7 +33,7 @@ def serve(cluster: Cluster, name: str, node: str) -> str:
 def ask(cluster: Cluster, node: str, url: str) -> str:
     """What a pod on a node gets from a URL."""
     name = f"ask-{node}-{time.monotonic_ns()}"
-    script = f"for i in 1 2 3 4 5; do wget -q -T 2 -O - {url} && exit; sleep 1; done; exit 1"
+    script = f"for i in 1 2 3 4 5; do fetch {url} && exit; sleep 1; done; exit 1"
     cluster.apply(pod(cluster, name, script, nodeName=node))
     wait_for_phase(cluster, name, "Succeeded")
     return cluster.kubectl("logs", name).strip()
@@ -44,7 +44,8 @@ def test_pods_reach_pods_and_services_on_both_nodes(nodes_cluster: Cluster) -> N
     for node in ("node-1", "node-2"):
         assert ask(nodes_cluster, node, f"http://{address}:8080") == "web"
         assert ask(nodes_cluster, node, "http://web") == "web", f"by service and name from {node}"
-    inside = nodes_cluster.kubectl("exec", "web", "--", "wget", "-q", "-O", "-", "http://web")
+    url = "http://web.default.svc.cluster.local"  # the bare name is in its own /etc/hosts
+    inside = nodes_cluster.kubectl("exec", "web", "--", "fetch", url)
     assert inside.strip() == "web", "from itself, by way of its service"
 
 

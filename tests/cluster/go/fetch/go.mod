@@ -1,0 +1,3 @@
+module kubeqpu.io/tests/cluster/fetch
+
+go 1.26.0

@@ -19,8 +19,9 @@ from qiskit_addon_cutting.instructions import CutWire
 
 from kubeqpu.cutting import plan, run
 from kubeqpu.cutting.contraction import Network
+from kubeqpu.cutting.exact import exact_experiments
 from kubeqpu.cutting.executors import EstimatorEntry, EstimatorTask
-from kubeqpu.cutting.experiments import exact_experiments, sampling_experiments
+from kubeqpu.cutting.experiments import sampling_experiments
 from kubeqpu.cutting.finder import take_markers
 from kubeqpu.cutting.fragments import CutPlaces, dump_circuits, split
 from kubeqpu.cutting.reconstruction import exact_tensor
@@ -188,7 +189,7 @@ def evaluate(executor, experiments):
         EstimatorEntry(block.template, block.parameters, block.observables)
         for block in experiments.blocks
     )
-    task = EstimatorTask(0, dump_circuits(experiments.templates), entries)
+    task = EstimatorTask(0, "", dump_circuits(experiments.templates), entries)
     return exact_tensor(experiments, executor.evaluate([task])[0].values)
 
 

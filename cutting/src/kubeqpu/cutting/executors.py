@@ -65,6 +65,7 @@ class SamplerTask:
 
     Attributes:
         fragment: Index of the fragment.
+        qpu: Where it runs, as `choose_sites` said.
         circuits: QPY of the templates.
         entries: What to sample.
         seed: Fixes the outcomes on simulators.
@@ -73,6 +74,7 @@ class SamplerTask:
     """
 
     fragment: int
+    qpu: str
     circuits: bytes
     entries: tuple[SamplerEntry, ...]
     seed: int
@@ -86,11 +88,13 @@ class EstimatorTask:
 
     Attributes:
         fragment: Index of the fragment.
+        qpu: Where it runs, as `choose_sites` said.
         circuits: QPY of the templates.
         entries: What to evaluate.
     """
 
     fragment: int
+    qpu: str
     circuits: bytes
     entries: tuple[EstimatorEntry, ...]
 

@@ -83,6 +83,14 @@ def tensor_shape(fragment: Fragment, cuts: Sequence[Cut]) -> tuple[int, ...]:
     return (*maps, len(fragment.observables))
 
 
+def count_ancillas(fragment: Fragment, cuts: Sequence[Cut]) -> int:
+    """Counts the ancillas that deferred measurement needs at most."""
+    return sum(
+        end.kind is EndKind.GATE and any(item.measured for item in end_settings(end, cuts))
+        for end in fragment.ends
+    )
+
+
 def count_rows(fragment: Fragment, cuts: Sequence[Cut]) -> int:
     """Counts the circuits of `sampling_experiments` without building them, as an upper bound."""
     groups = len(group_observables(fragment.observables))
@@ -113,12 +121,13 @@ def sampling_experiments(
     templates: list[QuantumCircuit] = []
     blocks: list[Block] = []
     ones: set[int] = set()
-    for choices in _patterns(fragment, cuts):
+    for choices in list_patterns(fragment, cuts):
         slots = [
-            _slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)
+            make_slots(end, cuts, allowed)
+            for end, allowed in zip(fragment.ends, choices, strict=True)
         ]
         template = build_template(fragment, slots, bases, deferred)
-        grid = _grid(choices)
+        grid = make_grid(choices)
         used = False
         for number, group in enumerate(groups):
             members = [
@@ -134,7 +143,7 @@ def sampling_experiments(
             blocks.append(
                 Block(
                     template=len(templates),
-                    parameters=_parameters(template, grid, number),
+                    parameters=fill_parameters(template, grid, number),
                     settings=grid,
                     parities=tuple(parities[index] for index in kept),
                     observables=(),
@@ -148,51 +157,7 @@ def sampling_experiments(
     )
 
 
-def exact_experiments(fragment: Fragment, cuts: Sequence[Cut]) -> Experiments:
-    """Builds a fragment's experiments for exact estimators.
-
-    Gate cuts are measured by ancillas. What a wire cut measures is part of the observables, so that
-    it needs no rows of its own.
-
-    Args:
-        fragment: The fragment.
-        cuts: All cuts of the plan.
-
-    Returns:
-        Templates without classical bits, and rows that tell expectation values.
-    """
-    shape = tensor_shape(fragment, cuts)
-    templates: list[QuantumCircuit] = []
-    blocks: list[Block] = []
-    ones: set[int] = set()
-    for choices in _patterns(fragment, cuts, exact=True):
-        slots = [
-            _slots(end, cuts, allowed) for end, allowed in zip(fragment.ends, choices, strict=True)
-        ]
-        template = build_template(fragment, slots, {}, deferred=True, measured=False)
-        grid = _grid(choices)
-        labels, elements = _observe(fragment, grid, template, shape)
-        identity = [set(label) == {"I"} for label in labels]
-        ones.update(elements[:, identity].ravel().tolist())
-        kept = [index for index, trivial in enumerate(identity) if not trivial]
-        if kept:
-            blocks.append(
-                Block(
-                    template=len(templates),
-                    parameters=_parameters(template, grid, 0),
-                    settings=grid,
-                    parities=(),
-                    observables=tuple(labels[index] for index in kept),
-                    elements=elements[:, kept],
-                )
-            )
-            templates.append(template.circuit)
-    return Experiments(
-        tuple(templates), tuple(blocks), shape, np.array(sorted(ones), dtype=np.int64)
-    )
-
-
-def _patterns(
+def list_patterns(
     fragment: Fragment, cuts: Sequence[Cut], exact: bool = False
 ) -> list[tuple[tuple[int, ...], ...]]:
     """Lists, per template, the settings each end may take: all measured or all not."""
@@ -210,7 +175,8 @@ def _patterns(
     return list(product(*options))
 
 
-def _slots(end: End, cuts: Sequence[Cut], allowed: tuple[int, ...]) -> Slot:
+def make_slots(end: End, cuts: Sequence[Cut], allowed: tuple[int, ...]) -> Slot:
+    """Says what a template has at an end whose settings are restricted."""
     settings = end_settings(end, cuts)
     pre: list[Angles] = [NOTHING] * len(settings)
     post: list[Angles] = [NOTHING] * len(settings)
@@ -219,13 +185,14 @@ def _slots(end: End, cuts: Sequence[Cut], allowed: tuple[int, ...]) -> Slot:
     return Slot(end, tuple(allowed), settings[allowed[0]].measured, tuple(pre), tuple(post))
 
 
-def _grid(choices: Sequence[tuple[int, ...]]) -> IntArray:
+def make_grid(choices: Sequence[tuple[int, ...]]) -> IntArray:
     """All combinations of settings, shape (rows, ends)."""
     rows = list(product(*choices))
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(choices))
 
 
-def _parameters(template: Template, grid: IntArray, group: int) -> FloatArray:
+def fill_parameters(template: Template, grid: IntArray, group: int) -> FloatArray:
+    """Looks up a block's parameters, shape (rows, parameters of the template)."""
     values = np.empty((len(grid), len(template.columns)))
     for column, (owner, angles) in enumerate(template.columns):
         table = np.array(angles)
@@ -264,32 +231,3 @@ def _observable_mask(label: str, template: Template) -> int:
         template.qubit_bits[qubit] for qubit, pauli in enumerate(reversed(label)) if pauli != "I"
     )
     return sum(1 << bit for bit in bits)
-
-
-def _observe(
-    fragment: Fragment, grid: IntArray, template: Template, shape: tuple[int, ...]
-) -> tuple[list[str], IntArray]:
-    """Lists the observables of an exact block and their elements, shape (rows, observables)."""
-    width = template.circuit.num_qubits
-    paulis: list[dict[int, str]] = [{}]
-    elements = np.zeros((len(grid), 1), dtype=np.int64)
-    for number, end in enumerate(fragment.ends):
-        ancilla = template.ancillas[number]
-        options: list[tuple[dict[int, str], IntArray]]
-        if end.kind is EndKind.SOURCE:
-            options = [
-                ({end.qubit: pauli} if pauli != "I" else {}, np.full((len(grid), 1), index))
-                for index, pauli in enumerate("IXYZ")
-            ]
-        else:
-            options = [({} if ancilla is None else {ancilla: "Z"}, grid[:, number : number + 1])]
-        elements = np.hstack([elements * shape[number] + index for _, index in options])
-        paulis = [known | extra for extra, _ in options for known in paulis]
-    labels = []
-    for observable in fragment.observables:
-        local = {qubit: pauli for qubit, pauli in enumerate(reversed(observable)) if pauli != "I"}
-        for known in paulis:
-            both = known | local
-            labels.append("".join(both.get(qubit, "I") for qubit in reversed(range(width))))
-    count = len(fragment.observables)
-    return labels, np.hstack([elements * shape[-1] + index for index in range(count)])

@@ -16,6 +16,7 @@ from kubeqpu.cutting.allocation import (
     divide_evenly,
 )
 from kubeqpu.cutting.errors import ExecutionError, InvalidInputError
+from kubeqpu.cutting.exact import exact_experiments
 from kubeqpu.cutting.executors import (
     EstimatorEntry,
     EstimatorTask,
@@ -23,12 +24,12 @@ from kubeqpu.cutting.executors import (
     SamplerAnswer,
     SamplerEntry,
     SamplerTask,
+    Site,
 )
 from kubeqpu.cutting.experiments import (
     Experiments,
     FloatArray,
     IntArray,
-    exact_experiments,
     sampling_experiments,
 )
 from kubeqpu.cutting.fragments import dump_circuits
@@ -106,7 +107,7 @@ def run(
         for fragment, site in zip(plan.fragments, sites, strict=True)
     ]
     check_budget(experiments, shots)
-    session = _Session(plan, executor, seed, experiments, readout_mitigation)
+    session = _Session(plan, executor, seed, experiments, sites, readout_mitigation)
     if pilot == 0.0:
         session.measure(divide_evenly(experiments, shots))
     else:
@@ -139,6 +140,7 @@ def _run_exact(plan: Plan, executor: Executor, seed: int) -> Result:
     tasks = [
         EstimatorTask(
             index,
+            sites[index].qpu,
             dump_circuits(item.templates),
             tuple(
                 EstimatorEntry(block.template, block.parameters, block.observables)
@@ -171,10 +173,12 @@ class _Session:
         executor: Executor,
         seed: int,
         experiments: Sequence[Experiments],
+        sites: Sequence[Site],
         readout_mitigation: bool,
     ) -> None:
         self._plan, self._executor, self._seed = plan, executor, seed
-        self._experiments, self._mitigated = experiments, readout_mitigation
+        self._experiments, self._sites = experiments, sites
+        self._mitigated = readout_mitigation
         self._circuits = [
             dump_circuits(item.templates) if item.templates else b"" for item in experiments
         ]
@@ -197,6 +201,7 @@ class _Session:
                 tasks.append(
                     SamplerTask(
                         index,
+                        self._sites[index].qpu,
                         self._circuits[index],
                         entries,
                         seed,

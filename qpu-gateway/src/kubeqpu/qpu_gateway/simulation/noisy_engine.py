@@ -104,7 +104,10 @@ class NoisyEngine:
         """Chooses the layout of a group of like templates, from calibration."""
         key = ("layout", self._settings.calibration_id, leader)
         seed = derive_seed(job.spec.seed, leader)
+        circuit = job.circuits[leader]
+        if job.spec.HasField("estimator"):
+            # Observables are measured at the end, so readout errors count for the choice.
+            circuit = circuit.measure_all(inplace=False)
         return job.compiled(
-            key,
-            lambda: self._transpiler.transpile(job.circuits[leader], _CHOOSING_LEVEL, seed).layout,
+            key, lambda: self._transpiler.transpile(circuit, _CHOOSING_LEVEL, seed).layout
         )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter
 
@@ -16,6 +17,15 @@ from kubeqpu.qpu_gateway.workers.process import Role, WorkerProcess
 from kubeqpu.qpu_gateway.workers.registry import WorkerRegistry
 
 _SUMMARIES = TypeAdapter(tuple[CircuitSummary, ...])
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker process: whom it serves, what it does, and its process id."""
+
+    tenant: str
+    role: Role
+    pid: int
 
 
 class WorkerPool:
@@ -41,6 +51,13 @@ class WorkerPool:
         await self._running_server()
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._end_idle_workers())
+
+    @property
+    def processes(self) -> tuple[WorkerInfo, ...]:
+        """The worker processes there are now."""
+        return tuple(
+            WorkerInfo(worker.tenant, worker.role, worker.pid) for worker in self._registry.workers
+        )
 
     async def inspect(self, tenant: str, qpy: bytes) -> tuple[CircuitSummary, ...]:
         """Loads a QPY payload in a worker and describes its circuits.

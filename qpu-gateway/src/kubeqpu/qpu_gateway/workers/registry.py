@@ -70,6 +70,11 @@ class WorkerRegistry:
             worker.kill()
         self._wake()
 
+    @property
+    def workers(self) -> tuple[WorkerProcess, ...]:
+        """All workers that were started and not ended by the pool."""
+        return (*self._idle, *self._busy)
+
     def end_idle(self) -> None:
         """Ends workers that have been idle for longer than the limit."""
         oldest = asyncio.get_running_loop().time() - self._limits.idle_seconds

@@ -21,7 +21,7 @@ from kubeqpu.qpu_gateway.qpus import ProviderFactory, QPUs, load_factories
 from kubeqpu.qpu_gateway.service import GatewayService
 from kubeqpu.qpu_gateway.settings import ConfigurationError, GatewaySettings
 from kubeqpu.qpu_gateway.store import Store
-from kubeqpu.qpu_gateway.submission import Submission
+from kubeqpu.qpu_gateway.submission import Inspector, Submission
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 from kubeqpu.qpu_gateway.workers import WorkerPool
 
@@ -38,6 +38,7 @@ class Gateway:
     Args:
         settings: Its settings.
         factories: Providers by name; None takes those installed.
+        inspector: Loads and describes circuits; None does it in worker processes.
 
     Raises:
         ConfigurationError: If a QPU's provider or options are wrong, or the data directory cannot
@@ -45,10 +46,14 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: GatewaySettings, factories: Mapping[str, ProviderFactory] | None = None
+        self,
+        settings: GatewaySettings,
+        factories: Mapping[str, ProviderFactory] | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         self._settings = settings
         self._workers = WorkerPool(settings.workers)
+        self._inspector = inspector or self._workers
         self._qpus = QPUs(settings.qpus, factories or load_factories(), self._workers)
         self._telemetry = Telemetry(self._qpus)
         self._store = Store(
@@ -61,7 +66,8 @@ class Gateway:
         self._health = health.aio.HealthServicer()
         self._server = self._make_server()
         self._metrics: MetricsServer | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._stopped = False
         self.addresses: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -82,14 +88,22 @@ class Gateway:
         Raises:
             ConfigurationError: If an address cannot be listened on.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         addresses = tuple(self._listen(address) for address in self._settings.listen)
         if self._settings.metrics_port is not None:
             self._metrics = self._serve_metrics(self._settings.metrics_port)
-        await self._workers.start()
         for qpu in self._qpus.values():
             qpu.start()
         await self._dispatcher.start()
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._background = [asyncio.create_task(self._sweep())]
+        if self._inspector is self._workers:
+            self._background.append(asyncio.create_task(self._warm_up()))
         await self._server.start()
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -97,14 +111,20 @@ class Gateway:
         _LOG.info("Gateway started", addresses=addresses, qpus=list(self._qpus))
 
     async def stop(self) -> None:
-        """Takes nothing more, lets running batches finish within the grace, and closes."""
+        """Takes nothing more, lets running batches finish within the grace, and closes.
+
+        Stopping again does nothing.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         await self._health.enter_graceful_shutdown()
         grace = self._settings.stop_grace_seconds
         # New calls are refused from here on; streams go on while batches finish.
         serving = asyncio.create_task(self._server.stop(grace + 1.0))
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._dispatcher.stop(grace)
         self._feed.close()
         await serving
@@ -138,7 +158,7 @@ class Gateway:
             self._settings,
             self._qpus,
             self._store,
-            self._workers,
+            self._inspector,
             self._dispatcher,
             self._telemetry,
         )
@@ -175,6 +195,13 @@ class Gateway:
                 f"Metrics cannot be served on {address}:{port} ({error.strerror}); choose another "
                 "`metrics_port`, or null for none."
             ) from error
+
+    async def _warm_up(self) -> None:
+        """Starts the workers ahead of the first job, which would start them otherwise."""
+        try:
+            await self._workers.start()
+        except GatewayError:
+            _LOG.exception("Workers failed to start")
 
     async def _sweep(self) -> None:
         while True:

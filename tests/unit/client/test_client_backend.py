@@ -121,6 +121,24 @@ def test_qiskits_wrapped_primitives_work(backend: GatewayBackend) -> None:
     assert value == pytest.approx(1.0)
 
 
+def test_the_runtimes_client_side_sampler_never_reaches_the_gateway(
+    gateway: MemoryGateway, backend: GatewayBackend
+) -> None:
+    """The trap that GatewayBackend's docstring warns of; if this fails, the warning is outdated."""
+    from qiskit_ibm_runtime import SamplerV2  # noqa: PLC0415
+    from qiskit_ibm_runtime.executor_sampler import Sampler  # noqa: PLC0415
+
+    circuit = transpile(ghz(2).measure_all(inplace=False), backend, initial_layout=[2, 3])
+    before = len(gateway.submissions)
+    simulated = Sampler(mode=backend).run([circuit]).result()[0].data.meas
+    assert simulated.num_shots > 0
+    assert len(gateway.submissions) == before
+    assert "never call `run`" in (GatewayBackend.__doc__ or "")
+    sampled = SamplerV2(mode=backend).run([circuit], shots=30).result()[0].data.meas
+    assert len(gateway.submissions) == before + 1
+    assert sampled.num_shots == 30
+
+
 def test_bad_runs_get_a_sentence(backend: GatewayBackend) -> None:
     circuit = ghz(2)
     circuit.measure_all()

@@ -347,6 +347,9 @@ def test_qpus_are_described_in_plain_data(memory_client: GatewayClient) -> None:
     assert listed.qpu.calibration.time.isoformat() == "2023-11-14T22:13:20+00:00"
     assert listed.qpu.calibration.eplg is None
     assert (listed.qpu.queue.provider_pending, listed.qpu.queue.estimated_wait_seconds) == (3, 1.5)
+    assert str(listed) == (
+        "memory: ready, 5 qubits, provider memory, wait 2 s, two-qubit error 1.00%"
+    )
     assert listed.capabilities.dynamical_decoupling == ("XY4",)
     target = memory_client.qpu("memory", include_target=True).target
     assert target is not None

@@ -62,6 +62,11 @@ class GatewayClient:
         """QPU of jobs that name neither a QPU nor a class."""
         return self._connection.default_qpu
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long the client goes on trying while the gateway, or a QPU's provider, is away."""
+        return self._connection.patience_seconds
+
     def submit(
         self, job: SamplerJob | EstimatorJob, *, idempotency_key: str | None = None
     ) -> "Job":
@@ -74,7 +79,7 @@ class GatewayClient:
 
         Raises:
             InvalidRequestError: If the job is malformed or asks for what the QPU lacks.
-            NotFoundError: If there is no such QPU or class.
+            NotFoundError: If there is no such QPU.
             ConflictError: If the key was used for a different job.
             LimitExceededError: If the job is larger than the gateway takes.
         """
@@ -182,6 +187,10 @@ class GatewayClient:
         """Closes the connection; jobs run on. Idempotent."""
         self._closed = True
         self._channel.close()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        # A connection cannot be copied; qiskit-ibm-runtime copies backends, which hold clients.
+        return self
 
     def __enter__(self) -> Self:
         return self

@@ -120,6 +120,25 @@ class QPUDescription:
         """Width of the largest circuit it takes."""
         return self.qpu.num_qubits
 
+    def __str__(self) -> str:
+        ready = self.qpu.conditions.get("Ready")
+        words = [
+            "ready"
+            if self.qpu.is_true("Ready")
+            else f"not ready ({ready.message if ready else ''})",
+            f"{self.num_qubits} qubits",
+            f"provider {self.qpu.provider}",
+            f"wait {self.qpu.queue.estimated_wait_seconds:.0f} s",
+        ]
+        if self.qpu.calibration is not None:
+            words.append(f"two-qubit error {self.qpu.calibration.median_two_qubit_error:.2%}")
+        return f"{self.name}: " + ", ".join(words)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its provider has told its size; a gateway serves before its providers do."""
+        return self.qpu.num_qubits > 0
+
     @property
     def is_ideal(self) -> bool:
         """Whether it is a simulator without noise, which takes every gate."""

@@ -1,5 +1,6 @@
 """A gateway's QPU as Qiskit backend."""
 
+import time
 from collections.abc import Sequence
 
 from qiskit import QuantumCircuit
@@ -10,6 +11,7 @@ from qiskit.transpiler import Target
 
 from kubeqpu.client import errors
 from kubeqpu.client.circuits import circuits_to_qpy
+from kubeqpu.client.connection import Patience
 from kubeqpu.client.gateway import GatewayClient
 from kubeqpu.client.qiskit.experiments import make_result
 from kubeqpu.client.qiskit.jobs import GatewayBackendJob
@@ -37,6 +39,7 @@ class GatewayBackend(BackendV2):  # type: ignore[misc]
     Raises:
         InvalidRequestError: If no QPU is named.
         NotFoundError: If there is no such QPU.
+        UnavailableError: If its provider did not start within the client's patience.
     """
 
     def __init__(
@@ -50,15 +53,20 @@ class GatewayBackend(BackendV2):  # type: ignore[misc]
         super().__init__(name=name, description=f"QPU {name} of the gateway {self.client.address}")
 
     def _read(self, name: str) -> None:
+        patience = Patience(self.client.patience_seconds)
         found = self.client.qpu(name, include_target=True)
+        while not found.is_started and (delay := patience.next_delay()) is not None:
+            time.sleep(delay)
+            found = self.client.qpu(name, include_target=True)
         if found.target is not None:
             self._target = build_target(found.target)
         elif found.is_ideal:
             self._target = build_ideal_target(found.num_qubits)
         else:
-            raise errors.ProtocolError(
-                f"The gateway has no target for QPU {name}; use GatewaySampler, which lets the "
-                "gateway transpile."
+            ready = found.qpu.conditions.get("Ready")
+            raise errors.UnavailableError(
+                f"QPU {name} has no target now ({ready.message if ready else 'not ready'}). Try "
+                "again, or use GatewaySampler, which lets the gateway transpile when it can."
             )
         self._description = found
 

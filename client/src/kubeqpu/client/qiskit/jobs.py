@@ -76,6 +76,9 @@ class GatewayPrimitiveJob(BasePrimitiveJob[PrimitiveResult, JobStatus]):  # type
         """Cancels the job; tells whether it is cancelled now."""
         return self.job.cancel().state is JobState.CANCELLED
 
+    def __repr__(self) -> str:
+        return f"<GatewayPrimitiveJob of {self.job!r}>"
+
 
 class GatewayBackendJob(JobV1):  # type: ignore[misc]
     """A run of `GatewayBackend`.

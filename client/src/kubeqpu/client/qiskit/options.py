@@ -113,8 +113,11 @@ class Placement:
             return False
         if any(circuit.layout is not None for circuit in circuits):
             return False
-        if self._is_ideal is None:
-            self._is_ideal = self.qpu is not None and self.client.qpu(self.qpu).is_ideal
+        if self._is_ideal is None and self.qpu is not None:
+            found = self.client.qpu(self.qpu)
+            if not found.is_started:
+                return True
+            self._is_ideal = found.is_ideal
         return not self._is_ideal
 
 

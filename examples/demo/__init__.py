@@ -1,1 +1,1 @@
-"""The main job on one machine: circuits too wide for the QPUs at hand, cut, run and put together."""
+"""The main job on one machine: circuits too wide for their QPUs are cut, run and put together."""

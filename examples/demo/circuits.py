@@ -30,6 +30,7 @@ class Task:
         observables: What to estimate, by name.
         max_qubits: Width of the QPUs it is cut for.
         shots: Shots over all fragments.
+        uncut_shots: Shots for the whole circuit; wide noisy circuits are slow to simulate.
     """
 
     name: str
@@ -38,10 +39,11 @@ class Task:
     observables: dict[str, SparsePauliOp]
     max_qubits: int
     shots: int
+    uncut_shots: int
 
 
 def ising_chain(
-    qubits: int = 21, steps: int = 2, step: float = 0.3, coupling: float = 1.0, field: float = 1.0
+    qubits: int = 21, steps: int = 2, step: float = 0.2, coupling: float = 1.0, field: float = 1.0
 ) -> Task:
     """Quenches a transverse-field Ising chain, by first-order Trotter steps.
 
@@ -77,6 +79,7 @@ def ising_chain(
         },
         max_qubits=7,
         shots=400_000,
+        uncut_shots=4_000,
     )
 
 
@@ -103,6 +106,7 @@ def molecule() -> Task:
         observables={"electronic energy (hartree)": SparsePauliOp.from_list(terms)},
         max_qubits=3,
         shots=400_000,
+        uncut_shots=400_000,
     )
 
 
@@ -126,7 +130,7 @@ def max_cut(gamma: float = 0.35, beta: float = 0.39) -> Task:
         circuit.rzz(-gamma, one, other)
     circuit.rx(2 * beta, range(qubits))
     terms = [("ZZ", list(pair), -0.5) for pair in pairs]
-    constant = [("", [], 0.5 * len(pairs))]
+    constant: list[tuple[str, list[int], float]] = [("", [], 0.5 * len(pairs))]
     return Task(
         name="maxcut",
         title=f"Maximum cut of the Florentine families, {qubits} qubits, QAOA with one layer",
@@ -136,6 +140,7 @@ def max_cut(gamma: float = 0.35, beta: float = 0.39) -> Task:
         },
         max_qubits=10,
         shots=400_000,
+        uncut_shots=1_000,
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from qiskit.circuit import Parameter
+from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2
 
 from kubeqpu.qpu_gateway.errors import ProviderError
@@ -63,11 +64,16 @@ def _device(backend: BackendV2) -> Device:
 
 def _instructions(backend: BackendV2) -> list[InstructionCalibration]:
     found = []
+    standard = get_standard_gate_name_mapping()
     for name in sorted(backend.target.operation_names):
         operation = backend.target.operation_from_name(name)
         if inspect.isclass(operation):
             # Control flow: simulated, but not calibrated.
             found.append(InstructionCalibration(name=name))
+            continue
+        if name not in standard:
+            # A vendor's variant such as `measure_2`: Qiskit cannot build it from its name, and
+            # neither the transpiler nor the simulator has a meaning for it.
             continue
         gates = [
             GateCalibration(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.cluster import teardown
 from tests.cluster.cluster import Cluster
 from tests.cluster.requirements import missing
 from tests.cluster.spec import ClusterSpec
-from tests.cluster.tests.helpers import NODES, bring_up
+from tests.cluster.tests.helpers import NODES, MakeCluster, bring_up
 
 
 def need(spec: ClusterSpec) -> None:
@@ -25,7 +25,7 @@ def need(spec: ClusterSpec) -> None:
 
 
 @pytest.fixture
-def make_cluster() -> Iterator[Callable[[ClusterSpec], Cluster]]:
+def make_cluster() -> Iterator[MakeCluster]:
     """Makes clusters, and takes down every one it made."""
     made: list[Cluster] = []
 

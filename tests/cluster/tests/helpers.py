@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.shell import wait_until
 from tests.cluster.spec import Addon, ClusterSpec
 
+MakeCluster = Callable[[ClusterSpec], Cluster]
 NODES = ClusterSpec("test-nodes", nodes=2, addons=(Addon.COREDNS,))
 
 
@@ -62,8 +63,3 @@ def runs_pods(cluster: Cluster, node: str) -> None:
     cluster.apply(pod(cluster, name, "echo done", nodeName=node))
     wait_for_phase(cluster, name, "Succeeded")
     assert cluster.kubectl("logs", name, "--namespace=default").strip() == "done"
-
-
-def as_json(document: Any) -> str:
-    """JSON for kubectl's standard input."""
-    return json.dumps(document)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -17,9 +16,9 @@ from tests.cluster.controlplane import PROCESSES
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import CHECKOUT
 from tests.cluster.spec import Addon, ClusterSpec
+from tests.cluster.tests.helpers import MakeCluster
 
 pytestmark = pytest.mark.timeout(600)
-MakeCluster = Callable[[ClusterSpec], Cluster]
 SPEC = ClusterSpec("test-control-plane", nodes=0)
 
 

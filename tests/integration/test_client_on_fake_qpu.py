@@ -1,6 +1,7 @@
 """The client on a noisy QPU: transpilation, layouts, targets, classes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.primitives import BackendSamplerV2, StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 
-from kubeqpu.client import GatewayClient, InvalidRequestError
+from kubeqpu.client import GatewayClient, InvalidRequestError, UnavailableError
 from kubeqpu.client.qiskit import (
     EstimatorOptions,
     GatewayBackend,
@@ -53,6 +54,17 @@ def test_a_backend_waits_for_its_provider_and_has_its_target(noisy_client: Gatew
     ready = transpile(measured_bell(), backend, optimization_level=3, seed_transpiler=1)
     counts = BackendSamplerV2(backend=backend).run([ready], shots=500).result()[0].data.meas
     assert sum(counts.get_counts().values()) == 500
+
+
+def test_a_provider_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
+    qpus = [{"name": "broken", "provider": "fake", "options": {"backend": "FakeNothing"}}]
+    with (
+        GatewayProcess(tmp_path, qpus) as process,
+        GatewayClient(process.address, qpu="broken", patience_seconds=3) as client,
+    ):
+        with pytest.raises(UnavailableError, match=r"QPU broken has no target.*FakeNothing"):
+            GatewayBackend(client)
+        assert str(client.qpu("broken")).startswith("broken: not ready (")
 
 
 def test_sampler_and_estimator_choose_the_same_layout(noisy_client: GatewayClient) -> None:

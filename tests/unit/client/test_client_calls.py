@@ -1,9 +1,7 @@
 """Both clients against a gateway that speaks the contract and breaks on request."""
 
-import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -13,7 +11,6 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from kubeqpu.client import (
-    AsyncGatewayClient,
     ClosedError,
     ConflictError,
     DeadlineError,
@@ -35,29 +32,7 @@ from kubeqpu.client import (
     circuits_to_qpy,
 )
 from tests.support.memory_gateway import MemoryGateway
-
-ROWS = 10
-
-
-def rotated_pair() -> bytes:
-    circuit = QuantumCircuit(2, 2)
-    circuit.ry(Parameter("t"), 0)
-    circuit.cx(0, 1)
-    circuit.measure([0, 1], [0, 1])
-    return circuits_to_qpy(circuit)
-
-
-def sweep(seed: int = 1, shots: int = 50) -> SamplerJob:
-    angles = np.linspace(0, np.pi, ROWS)[:, None]
-    return SamplerJob(circuits=rotated_pair(), entries=[SamplerEntry(shots, angles)], seed=seed)
-
-
-@pytest.fixture
-async def aclient(memory_gateway: MemoryGateway) -> AsyncIterator[AsyncGatewayClient]:
-    async with AsyncGatewayClient(
-        memory_gateway.address, qpu="memory", patience_seconds=10
-    ) as client:
-        yield client
+from tests.support.sweeps import ROWS, rotated_pair, sweep
 
 
 def test_a_job_from_submission_to_result(memory_client: GatewayClient) -> None:
@@ -71,17 +46,6 @@ def test_a_job_from_submission_to_result(memory_client: GatewayClient) -> None:
     assert 0 < counts.row(5)[0] < 50
     assert job.status() is JobState.SUCCEEDED
     assert "succeeded" in repr(job)
-
-
-async def test_a_job_from_submission_to_result_in_asyncio(aclient: AsyncGatewayClient) -> None:
-    job = await aclient.submit(sweep(), idempotency_key="sweep")
-    found = await aclient.job(job.id)
-    assert found.record.idempotency_key == "sweep"
-    counts = (await job.result()).entries[0].counts
-    assert counts.row(ROWS - 1) == {3: 50}
-    assert await job.status() is JobState.SUCCEEDED
-    rows = [chunk.rows async for chunk in found.results()]
-    assert rows == [3, 3, 3, 1]
 
 
 def test_chunks_come_as_circuits_finish(
@@ -107,19 +71,6 @@ def test_broken_streams_are_resumed_without_duplicates(
     job = memory_client.submit(sweep())
     rows = [range(chunk.first_row, chunk.first_row + chunk.rows) for chunk in job.results()]
     assert [row for part in rows for row in part] == list(range(ROWS))
-    assert memory_gateway.streams == 5
-
-
-async def test_broken_streams_are_resumed_in_asyncio(
-    memory_gateway: MemoryGateway, aclient: AsyncGatewayClient
-) -> None:
-    memory_gateway.faults.stream_breaks = [0, 2, 1]
-    memory_gateway.faults.scrambled = True
-    result = await (await aclient.submit(sweep())).result()
-    whole = (await (await aclient.submit(sweep())).result()).entries[0].counts
-    counts = result.entries[0].counts
-    assert counts.counts.tolist() == whole.counts.tolist()
-    assert counts.outcomes.tolist() == whole.outcomes.tolist()
     assert memory_gateway.streams == 5
 
 
@@ -172,15 +123,6 @@ def test_no_gateway_is_told_with_its_address_and_what_to_check(tmp_path: Path) -
             list(client.results("job"))
 
 
-async def test_no_gateway_is_told_in_asyncio(tmp_path: Path) -> None:
-    address = f"unix:{tmp_path}/none.sock"
-    async with AsyncGatewayClient(address, qpu="q", patience_seconds=0.2) as client:
-        with pytest.raises(UnavailableError, match="Check that it runs"):
-            await client.submit(sweep())
-        with pytest.raises(UnavailableError):
-            [chunk async for chunk in client.results("job")]
-
-
 def test_streams_that_never_reach_their_end_are_given_up(memory_gateway: MemoryGateway) -> None:
     memory_gateway.faults.stream_breaks = [0] * 100
     memory_gateway.faults.break_code = None
@@ -199,11 +141,6 @@ def test_jobs_are_listed_newest_first_over_pages(memory_client: GatewayClient) -
     assert [record.id for record in listed] == [ids[2]]
     assert listed[0].submitted_at is not None
     assert listed[0].submitted_at.tzinfo is not None
-
-
-async def test_jobs_are_listed_in_asyncio(aclient: AsyncGatewayClient) -> None:
-    ids = [(await aclient.submit(sweep(seed))).id for seed in range(5)]
-    assert [record.id async for record in aclient.list_jobs()] == ids[::-1]
 
 
 def test_cancelling_keeps_the_results_there_are(
@@ -228,19 +165,6 @@ def test_failed_jobs_raise_the_gateways_reason(
         job.result()
 
 
-async def test_failed_and_cancelled_jobs_raise_in_asyncio(
-    memory_gateway: MemoryGateway, aclient: AsyncGatewayClient
-) -> None:
-    job = await aclient.submit(sweep())
-    memory_gateway.fail(job.id, "The QPU caught fire.")
-    with pytest.raises(JobFailedError, match="The QPU caught fire"):
-        await job.result()
-    job = await aclient.submit(sweep(2))
-    assert (await job.cancel()).state is JobState.CANCELLED
-    with pytest.raises(JobCancelledError):
-        [chunk async for chunk in job.results()]
-
-
 def test_waiting_ends_at_the_callers_deadline_and_the_job_runs_on(
     memory_gateway: MemoryGateway, memory_client: GatewayClient
 ) -> None:
@@ -250,20 +174,6 @@ def test_waiting_ends_at_the_callers_deadline_and_the_job_runs_on(
         job.result(timeout_seconds=0.3)
     memory_gateway.release.set()
     assert job.result(timeout_seconds=30).record.state is JobState.SUCCEEDED
-
-
-async def test_waiting_ends_at_the_callers_deadline_in_asyncio(
-    memory_gateway: MemoryGateway, aclient: AsyncGatewayClient
-) -> None:
-    memory_gateway.release.clear()
-    job = await aclient.submit(sweep())
-    with pytest.raises(DeadlineError, match="it runs on"):
-        await job.result(timeout_seconds=0.3)
-    task = asyncio.create_task(job.result())
-    await asyncio.sleep(0.1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def test_the_gateways_sentences_are_kept(memory_client: GatewayClient) -> None:
@@ -295,18 +205,6 @@ def test_closed_clients_say_so(memory_gateway: MemoryGateway) -> None:
         client.qpus()
 
 
-async def test_closed_clients_say_so_in_asyncio(memory_gateway: MemoryGateway) -> None:
-    memory_gateway.release.clear()
-    client = AsyncGatewayClient(memory_gateway.address, qpu="memory")
-    task = asyncio.create_task((await client.submit(sweep())).result())
-    await asyncio.sleep(0.2)
-    await client.close()
-    with pytest.raises(ClosedError, match="make a new AsyncGatewayClient"):
-        await task
-    with pytest.raises(ClosedError):
-        await client.qpus()
-
-
 def test_leaving_a_stream_early_ends_it_at_the_gateway(
     memory_gateway: MemoryGateway, memory_client: GatewayClient
 ) -> None:
@@ -330,13 +228,6 @@ def test_blobs_are_checked_against_their_digest(
         memory_client.get_blob(blob.digest)
     with pytest.raises(NotFoundError):
         memory_client.get_blob("sha256:00")
-
-
-async def test_blobs_and_qpus_in_asyncio(aclient: AsyncGatewayClient) -> None:
-    blob = await aclient.put_blob(b"histogram")
-    assert await aclient.get_blob(blob.digest) == b"histogram"
-    assert [qpu.name for qpu in await aclient.qpus()] == ["memory"]
-    assert (await aclient.qpu("memory")).target is None
 
 
 def test_qpus_are_described_in_plain_data(memory_client: GatewayClient) -> None:

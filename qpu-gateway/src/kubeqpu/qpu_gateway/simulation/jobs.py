@@ -10,6 +10,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from kubeqpu.proto.v1 import gateway_pb2
+from kubeqpu.qpu_gateway.errors import CircuitError
 from kubeqpu.qpu_gateway.simulation.loading import load_circuits
 from kubeqpu.qpu_gateway.workers.limits import WorkerLimits
 
@@ -51,10 +52,18 @@ class LoadedJob:
         return {name: column for column, name in enumerate(self.circuits[template].parameters)}
 
     def values(self, entry: int) -> NDArray[np.float64]:
-        """Parameter values of an entry, of shape (rows, columns)."""
+        """Parameter values of an entry, of shape (rows, columns).
+
+        Raises:
+            CircuitError: If one is not finite.
+        """
         if entry not in self._values:
             array = self._entry(entry).parameters
             flat = np.frombuffer(array.values, "<f8")
+            if not np.isfinite(flat).all():
+                raise CircuitError(
+                    f"Entry {entry} has parameter values that are not finite; give finite numbers."
+                )
             self._values[entry] = flat.reshape(array.rows, array.columns)
         return self._values[entry]
 

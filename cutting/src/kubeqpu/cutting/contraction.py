@@ -5,7 +5,7 @@ order chosen by opt_einsum. The gradient with respect to a fragment's tensor is 
 without that fragment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ class Network:
         """
         self._fragments = fragments
         self._matrices = [cut.matrix for cut in cuts]
+        # Finding a good order costs more than contracting small networks, so orders are kept.
+        self._expressions: dict[int | None, Callable[..., FloatArray]] = {}
         # Index 0 runs over Pauli terms; cut c has indices 2c + 1 and 2c + 2.
         self._cut_indices = [[2 * cut + 1, 2 * cut + 2] for cut in range(len(cuts))]
         self._indices = [
@@ -41,7 +43,7 @@ class Network:
         Args:
             tensors: Tensor of each fragment, shape (maps of each end..., observables).
         """
-        return self._contract(self._by_term(tensors), range(len(tensors)), [0])
+        return self._contract(self._by_term(tensors), None, [0])
 
     def gradients(self, tensors: Sequence[FloatArray]) -> list[FloatArray]:
         """Returns, per fragment, the derivative of each term's value by the tensor's elements.
@@ -54,13 +56,10 @@ class Network:
             if its observable is the term's.
         """
         batched = self._by_term(tensors)
-        count = len(tensors)
-        result = []
-        for left_out in range(count):
-            others = [index for index in range(count) if index != left_out]
-            gradient = self._contract(batched, others, self._indices[left_out])
-            result.append(np.ascontiguousarray(gradient))
-        return result
+        return [
+            np.ascontiguousarray(self._contract(batched, left_out, indices))
+            for left_out, indices in enumerate(self._indices)
+        ]
 
     def _by_term(self, tensors: Sequence[FloatArray]) -> list[FloatArray]:
         return [
@@ -69,14 +68,20 @@ class Network:
         ]
 
     def _contract(
-        self, batched: Sequence[FloatArray], included: Sequence[int], output: list[int]
+        self, batched: Sequence[FloatArray], left_out: int | None, output: list[int]
     ) -> FloatArray:
-        operands: list[FloatArray | list[int]] = []
-        for index in included:
-            operands += [batched[index], self._indices[index]]
-        for matrix, indices in zip(self._matrices, self._cut_indices, strict=True):
-            operands += [matrix, indices]
-        if 0 in output and not included:
+        included = [index for index in range(len(batched)) if index != left_out]
+        operands = [batched[index] for index in included] + self._matrices
+        inputs = [self._indices[index] for index in included] + self._cut_indices
+        if not included:
             # A single fragment: its gradient does not depend on the term.
-            operands += [np.ones(batched[0].shape[-1]), [0]]
-        return np.asarray(opt_einsum.contract(*operands, output), dtype=np.float64)
+            operands, inputs = [*operands, np.ones(batched[0].shape[-1])], [*inputs, [0]]
+        if left_out not in self._expressions:
+            equation = ",".join(map(_letters, inputs)) + "->" + _letters(output)
+            shapes = [operand.shape for operand in operands]
+            self._expressions[left_out] = opt_einsum.contract_expression(equation, *shapes)
+        return np.asarray(self._expressions[left_out](*operands), dtype=np.float64)
+
+
+def _letters(indices: Sequence[int]) -> str:
+    return "".join(opt_einsum.get_symbol(index) for index in indices)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qiskit import qpy
-from qiskit.circuit import Instruction, QuantumCircuit, QuantumRegister
+from qiskit.circuit import Barrier, Instruction, QuantumCircuit, QuantumRegister
 
 from kubeqpu.cutting.maps import Cut, EndKind, cut_gate, cut_wire
 
@@ -58,7 +58,7 @@ class Fragment:
 
     Attributes:
         index: Its place in the plan.
-        circuit: QPY of its circuit, with a one-qubit marker "kubeqpu_end_<n>" where end n sits.
+        circuit: QPY of its circuit, with a barrier labelled "kubeqpu_end_<n>" where end n sits.
         num_qubits: Its width.
         wires: Original qubit of each of its qubits.
         two_qubit_gates: Two-qubit gates in it.
@@ -222,7 +222,8 @@ class _Builder:
             assert step.operation is not None
             self._append(step.operation, qubits)
             return
-        marker = Instruction(f"{MARKER}{len(self._ends)}", 1, 0, [])
+        # A labelled barrier: QPY gives instructions of our own a random name.
+        marker = Barrier(1, label=f"{MARKER}{len(self._ends)}")
         self._circuit.append(marker, qubits)
         cut, side, kind = step.end
         self._ends.append(End(cut, side, kind, qubits[0]))

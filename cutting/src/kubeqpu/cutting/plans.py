@@ -75,7 +75,8 @@ class Plan:
             [
                 sum(value for label, value in item.terms if label == identity)
                 for item in self.observables
-            ]
+            ],
+            dtype=np.float64,
         )
 
     @property

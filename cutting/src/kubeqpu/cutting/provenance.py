@@ -7,6 +7,7 @@ differs from run to run.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import JsonValue
@@ -114,6 +115,7 @@ def _describe(plan: Plan, index: int, run: FragmentRun) -> dict[str, JsonValue]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

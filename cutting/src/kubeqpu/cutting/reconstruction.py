@@ -45,7 +45,10 @@ class Estimates:
 
 
 def reconstruct(
-    plan: Plan, experiments: Sequence[Experiments], samples: Sequence[FragmentSamples]
+    plan: Plan,
+    experiments: Sequence[Experiments],
+    samples: Sequence[FragmentSamples],
+    network: Network | None = None,
 ) -> Estimates:
     """Puts sampled fragments together.
 
@@ -56,31 +59,38 @@ def reconstruct(
         plan: The plan.
         experiments: Experiments of each fragment.
         samples: What was measured of each fragment.
+        network: The plan's network, if there is one already.
     """
+    network = network or Network(plan.cuts, plan.fragments)
     estimates = [
         FragmentEstimate(item, part.histograms, part.readout)
         for item, part in zip(experiments, samples, strict=True)
     ]
     tensors = [estimate.tensor for estimate in estimates]
-    network = Network(plan.cuts, plan.fragments)
-    values = _combine(plan, network, tensors)
+    if not plan.terms:
+        return Estimates(plan.constants.copy(), np.zeros_like(plan.constants))
+    gradients = network.gradients(tensors)
+    # Linear in each tensor: the value is any one of them times its gradient.
+    chosen = np.take(tensors[0], plan.fragments[0].terms, axis=-1)
+    by_term = (gradients[0] * chosen).reshape(-1, len(plan.terms)).sum(axis=0)
     contributions = []
     variances = np.zeros(len(plan.observables))
-    for estimate, fragment, gradient in zip(
-        estimates, plan.fragments, network.gradients(tensors) if plan.terms else [], strict=False
-    ):
+    for estimate, fragment, gradient in zip(estimates, plan.fragments, gradients, strict=True):
         slopes = element_gradients(
             gradient, fragment.terms, len(fragment.observables), plan.weights
         )
         parts = tuple(estimate.variances(slopes))
         contributions.append(parts)
         variances += sum((part.sum(axis=0) for part in parts), np.zeros_like(variances))
+    values = plan.constants + plan.weights @ by_term
     return Estimates(values, np.sqrt(variances), tuple(contributions))
 
 
 def reconstruct_exact(plan: Plan, tensors: Sequence[FloatArray]) -> Estimates:
     """Puts exactly known fragments together."""
-    values = _combine(plan, Network(plan.cuts, plan.fragments), tensors)
+    values = plan.constants.copy()
+    if plan.terms:
+        values += plan.weights @ Network(plan.cuts, plan.fragments).values(tensors)
     return Estimates(values, np.zeros_like(values))
 
 
@@ -91,9 +101,3 @@ def exact_tensor(experiments: Experiments, values: Sequence[FloatArray]) -> Floa
     for block, found in zip(experiments.blocks, values, strict=True):
         tensor[block.elements] = found
     return tensor.reshape(experiments.shape)
-
-
-def _combine(plan: Plan, network: Network, tensors: Sequence[FloatArray]) -> FloatArray:
-    if not plan.terms:
-        return plan.constants.copy()
-    return np.asarray(plan.constants + plan.weights @ network.values(tensors))

@@ -15,6 +15,7 @@ from kubeqpu.cutting.allocation import (
     divide_by_weight,
     divide_evenly,
 )
+from kubeqpu.cutting.contraction import Network
 from kubeqpu.cutting.errors import ExecutionError, InvalidInputError
 from kubeqpu.cutting.exact import exact_experiments
 from kubeqpu.cutting.executors import (
@@ -179,6 +180,7 @@ class _Session:
         self._plan, self._executor, self._seed = plan, executor, seed
         self._experiments, self._sites = experiments, sites
         self._mitigated = readout_mitigation
+        self._network = Network(plan.cuts, plan.fragments)
         self._circuits = [
             dump_circuits(item.templates) if item.templates else b"" for item in experiments
         ]
@@ -247,7 +249,7 @@ class _Session:
                 tuple(readout[block] for block in range(len(blocks))) if self._mitigated else None
             )
             samples.append(FragmentSamples(tuple(merge(parts) for parts in blocks), known))
-        return reconstruct(self._plan, self._experiments, samples)
+        return reconstruct(self._plan, self._experiments, samples, self._network)
 
 
 def _entries(

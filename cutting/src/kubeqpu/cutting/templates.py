@@ -102,8 +102,9 @@ class _TemplateBuilder:
         self._circuit = QuantumCircuit(*registers, name=self._name)
         for instruction in self._source.data:
             qubits = [self._source.find_bit(qubit).index for qubit in instruction.qubits]
-            if instruction.operation.name.startswith(MARKER):
-                self._fill(int(instruction.operation.name.removeprefix(MARKER)))
+            label = instruction.operation.label or ""
+            if label.startswith(MARKER):
+                self._fill(int(label.removeprefix(MARKER)))
             else:
                 self._circuit.append(instruction.operation, qubits)
         for qubit, angles in sorted(bases.items()):

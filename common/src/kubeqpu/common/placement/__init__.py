@@ -9,6 +9,8 @@ from kubeqpu.common.placement.constraints import Refusal, fits
 from kubeqpu.common.placement.policy import (
     DEFAULT_SHAPE,
     CircuitShape,
+    LabelExpression,
+    LabelOperator,
     PlacementClass,
     Requirements,
     SimulatorPolicy,
@@ -19,6 +21,8 @@ from kubeqpu.common.placement.score import Score, score
 __all__ = [
     "DEFAULT_SHAPE",
     "CircuitShape",
+    "LabelExpression",
+    "LabelOperator",
     "NoFittingQPUError",
     "Placement",
     "PlacementClass",

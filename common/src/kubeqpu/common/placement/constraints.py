@@ -81,6 +81,14 @@ def _kind(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
                 "SelectorMismatch",
                 f"label {key} is {qpu.labels.get(key)!r}, class {class_name} selects {value!r}",
             )
+    for expression in wanted.selector_expressions:
+        if not expression.holds(qpu.labels):
+            found = qpu.labels.get(expression.key)
+            return Refusal(
+                qpu.name,
+                "SelectorMismatch",
+                f"label {expression.key} is {found!r}, class {class_name} selects {expression}",
+            )
     return None
 
 

@@ -13,6 +13,47 @@ class SimulatorPolicy(StrEnum):
     FORBID = "Forbid"
 
 
+class LabelOperator(StrEnum):
+    """How a label's value is compared, as in a Kubernetes label selector."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True)
+class LabelExpression:
+    """One comparison of a label.
+
+    Attributes:
+        key: The label's key.
+        operator: How its value is compared.
+        values: What it is compared with, for `In` and `NotIn`.
+    """
+
+    key: str
+    operator: LabelOperator
+    values: frozenset[str] = frozenset()
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Tells whether labels satisfy it; `NotIn` holds where the label is absent."""
+        value = labels.get(self.key)
+        match self.operator:
+            case LabelOperator.IN:
+                return value in self.values
+            case LabelOperator.NOT_IN:
+                return value not in self.values
+            case LabelOperator.EXISTS:
+                return value is not None
+            case LabelOperator.DOES_NOT_EXIST:
+                return value is None
+
+    def __str__(self) -> str:
+        values = f" ({', '.join(sorted(self.values))})" if self.values else ""
+        return f"{self.key} {self.operator}{values}"
+
+
 @dataclass(frozen=True)
 class Requirements:
     """Limits a QPU has to keep. None means no limit.
@@ -27,6 +68,7 @@ class Requirements:
         providers: Acceptable providers; empty means all.
         simulators: Whether simulators may be used.
         selector: Labels the QPU must carry.
+        selector_expressions: Comparisons of the QPU's labels that must hold.
     """
 
     min_qubits: int = 1
@@ -38,6 +80,7 @@ class Requirements:
     providers: frozenset[str] = frozenset()
     simulators: SimulatorPolicy = SimulatorPolicy.ALLOW
     selector: Mapping[str, str] = field(default_factory=dict)
+    selector_expressions: tuple[LabelExpression, ...] = ()
 
 
 @dataclass(frozen=True)

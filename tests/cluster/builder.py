@@ -24,6 +24,7 @@ from tests.cluster.shell import run
 Report = Callable[[str], None]
 BACKGROUND = Layout(".builder", CLUSTERS)
 BUILD = "build"
+KEPT_BUILDS = 3
 GO_MISSING = (
     "Go is not installed, and {name} has not been built yet: install Go 1.26 or later "
     "(on PATH as 'go'), or point KUBEQPU_CACHE_DIR to a cache that holds the built programs"
@@ -73,6 +74,7 @@ class Builder:
             with self._one_at_a_time():
                 if not self.is_built(program):
                     self._build(program)
+                    self._forget_older_builds(program)
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -101,6 +103,13 @@ class Builder:
                 copy_tree(module_folder(program) / asset, draft / Path(asset).name)
             draft.rename(target)
         self.report(f"built {program.name} in {time.monotonic() - began:.0f} s")
+
+    def _forget_older_builds(self, program: Program) -> None:
+        """Keep a few builds of a program, so that a cache kept for long does not grow for ever."""
+        builds = self.folder(program).parent.glob(f"{program.name}-*")
+        newest_first = sorted(builds, key=lambda path: path.stat().st_ctime, reverse=True)
+        for path in newest_first[KEPT_BUILDS:]:
+            shutil.rmtree(path)
 
     def _patched_module(self, program: Program, work: Path) -> list[str]:
         """Make a patched copy of the upstream module; the flags that make Go use it."""

@@ -41,10 +41,17 @@ ADDON_IMAGES: Mapping[Addon, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the cache: what pods call it, and the archive that nodes load it from."""
+    """An image: what pods call it, and the archive that nodes load it from.
+
+    Attributes:
+        reference: its name and tag.
+        archive: the archive.
+        named_by_content: whether a node that has one of this name has this very one.
+    """
 
     reference: str
     archive: Path
+    named_by_content: bool = False
 
 
 def needed(spec: ClusterSpec) -> tuple[str, ...]:
@@ -141,7 +148,8 @@ class Images:
 
     def _named(self, name: str, content: Sequence[bytes]) -> Image:
         tag = digest(content)
-        return Image(f"{REPOSITORY}/{name}:{tag}", self.folder / f"{name}-{tag}.tar")
+        archive = self.folder / f"{name}-{tag}.tar"
+        return Image(f"{REPOSITORY}/{name}:{tag}", archive, named_by_content=True)
 
     def busybox(self) -> Image:
         """A small image for tests, from Debian's static busybox.

@@ -203,12 +203,8 @@ class Node:
         return run(command, seconds=seconds)
 
     def load(self, image: Image) -> bool:
-        """Load an image unless the node has one of its name; whether it had to.
-
-        An archive given by its path is always loaded: what it holds is not known here.
-        """
-        named = image.reference != str(image.archive)
-        if named and image.reference in self.ctr("images", "list", "--quiet").split():
+        """Load an image unless the node is sure to have it; whether it had to."""
+        if image.named_by_content and image.reference in self.ctr("images", "list", "-q").split():
             return False
         command = self.enter("ctr", f"--address={nodeconfig.CONTAINERD_SOCKET}",
                              "--namespace=k8s.io", "images", "import", "-")  # fmt: skip

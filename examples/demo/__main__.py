@@ -52,7 +52,7 @@ def main(
         seed: Fixes everything random.
         output: Directory for result.json, provenance.json and plot.png.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         tasks = (
             all_tasks()
@@ -98,7 +98,7 @@ def _run_one(
             console.print(f"  fragment {index} → {site.reason}")
         outcome = run_task(client, task, cut, executor, seed, lambda what: _announce(bars, what))
     print_outcome(console, outcome)
-    console.print(f"{time.monotonic() - began:.0f} s")
+    console.print(f"took {time.monotonic() - began:.0f} s")
     return outcome
 
 

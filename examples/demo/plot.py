@@ -35,7 +35,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def _draw_panel(axis: Axes, outcome: Outcome, comparison: Comparison) -> None:
-    fragments = f"cut: {outcome.max_width} qubits each"
+    fragments = f"cut: at most {outcome.max_width} qubits"
     whole = f"whole: {outcome.task.circuit.num_qubits} qubits"
     rows = [(1.0, fragments, comparison.cut, CUT), (0.0, whole, comparison.uncut, UNCUT)]
     for height, _, estimate, colour in rows:
@@ -46,13 +46,10 @@ def _draw_panel(axis: Axes, outcome: Outcome, comparison: Comparison) -> None:
             )  # fmt: skip
     if comparison.exact is not None:
         axis.axvline(comparison.exact, color=EXACT, linewidth=1.2, linestyle="--")
-        axis.annotate(
-            f" exact {comparison.exact:.4f}", (comparison.exact, 1.62), fontsize=8, color=EXACT,
-            annotation_clip=False,
-        )  # fmt: skip
     axis.set_yticks([row[0] for row in rows], [row[1] for row in rows], fontsize=9)
     axis.set_ylim(-0.6, 1.6)
     axis.margins(x=0.25)
-    axis.set_title(f"{outcome.task.name}: {comparison.name}", loc="left", fontsize=10)
+    exact = "" if comparison.exact is None else f", exact {comparison.exact:.4f} (dashed)"
+    axis.set_title(f"{outcome.task.name}: {comparison.name}{exact}", loc="left", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="x", labelsize=8)

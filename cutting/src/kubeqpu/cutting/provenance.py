@@ -70,10 +70,15 @@ def write_provenance(
             )
         ],
         "errors": "none: exact" if exact else "statistical only",
+        # Scores depend on queues and on the age of calibrations, so the reason for a QPU stands
+        # with what differs from run to run.
         "timing": {
-            f"fragment-{index}": [
-                {"qpu_seconds": answer.qpu_seconds, **answer.timing} for answer in run.answers
-            ]
+            f"fragment-{index}": {
+                "why": run.site.reason,
+                "rounds": [
+                    {"qpu_seconds": answer.qpu_seconds, **answer.timing} for answer in run.answers
+                ],
+            }
             for index, run in enumerate(runs)
         },
     }
@@ -101,7 +106,6 @@ def _describe(plan: Plan, index: int, run: FragmentRun) -> dict[str, JsonValue]:
         "local_experiments": run.rows,
         "shots": run.shots,
         "qpu": run.site.qpu,
-        "why": run.site.reason,
         "deferred_measurement": run.site.deferred,
         "executions": [
             {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import BroadcastableShapes, mutually_broadcastable_shapes
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
@@ -55,10 +55,14 @@ def ansatz() -> QuantumCircuit:
 OBSERVABLES = ["ZZZ", "XIX", {"ZIZ": 0.5, "YYI": -2.0}, SparsePauliOp(["IXI", "ZZI"], [1.5, 0.25])]
 
 
+CROSSED = BroadcastableShapes(input_shapes=((1, 3), (2, 1)), result_shape=(2, 3))
+
+
 @relaxed
+@example(shapes=CROSSED, seed=1)
 @given(
-    mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3),
-    st.integers(0, 2**32),
+    shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3),
+    seed=st.integers(0, 2**32),
 )
 def test_exact_estimates_agree_with_qiskit_for_all_shapes(
     client: GatewayClient, shapes: BroadcastableShapes, seed: int

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import BroadcastableShapes, mutually_broadcastable_shapes
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, generate_preset_pass_manager
@@ -60,10 +60,16 @@ def ansatz() -> QuantumCircuit:
 OBSERVABLES = ["ZZ", "XI", {"ZI": 0.5, "YY": -2.0}, SparsePauliOp(["IX", "ZZ"], [1.5, 0.25])]
 
 
+CROSSED = BroadcastableShapes(input_shapes=((1, 3), (2, 1)), result_shape=(2, 3))
+NESTED = BroadcastableShapes(input_shapes=((3, 1, 2), (2, 1)), result_shape=(3, 2, 2))
+
+
 @relaxed
+@example(shapes=CROSSED, seed=1)
+@example(shapes=NESTED, seed=2)
 @given(
-    mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3),
-    st.integers(0, 2**32),
+    shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3),
+    seed=st.integers(0, 2**32),
 )
 def test_exact_estimates_are_qiskits_for_all_shapes(
     client: GatewayClient, shapes: BroadcastableShapes, seed: int

@@ -107,6 +107,9 @@ def test_missing_rows_and_entries_are_noticed() -> None:
         assemble(finished(2), [second])
     with pytest.raises(ProtocolError, match=r"gaps: \[0\]"):
         assemble(finished(1), [second])
+    first = read_chunk(counts_chunk(0, 0, [{0: 1}], 1))
+    with pytest.raises(ProtocolError, match="2 circuits, but results of 1 came"):
+        assemble(finished(2), [first])
     other = read_chunk(counts_chunk(1, 0, [{0: 1}], 1))
     with pytest.raises(ProtocolError):
         assemble(finished(1), [other])

@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubeqpu.client import errors
@@ -101,11 +102,12 @@ class Patience:
     same object serves sync and async clients.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._delay = FIRST_DELAY_SECONDS
         self._deadline: float | None = None
-        self._attempt = time.monotonic()
+        self._attempt = clock()
 
     def renew(self) -> None:
         """Starts over: the gateway made progress."""
@@ -114,7 +116,7 @@ class Patience:
 
     def next_delay(self) -> float | None:
         """Returns how many seconds to wait before the next attempt, or None when time is up."""
-        now = time.monotonic()
+        now = self._clock()
         # No attempt to connect takes this long: a silent stream was open and broke only now.
         if now - self._attempt > HELD_SECONDS:
             self.renew()

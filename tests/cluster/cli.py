@@ -10,6 +10,7 @@ from tests.cluster import builder, processes, programs
 from tests.cluster.addons import postgresql, prometheus
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
+from tests.cluster.layout import cache_folder
 from tests.cluster.progress import Progress
 from tests.cluster.requirements import missing
 from tests.cluster.spec import DEFAULT_NAME, ClusterSpec, known, parse_addons
@@ -103,6 +104,7 @@ def build(*, background: bool, progress: Progress) -> int:
         print(f"building in the background (pid {process.pid}); its log is {log}")
         return 0
     builder.build_everything(progress.report)
+    progress.report(f"everything is built, in {cache_folder()}")
     return 0
 
 
@@ -143,6 +145,8 @@ def status(cluster: Cluster) -> int:
 def logs(cluster: Cluster, names: Sequence[str], lines: int) -> int:
     """Show the ends of logs."""
     known_names = sorted(path.stem for path in cluster.layout.logs.glob("*.log"))
+    if not known_names:
+        raise ClusterError(f"cluster {cluster.name!r} has no logs: it was never up, or is down")
     for name in names or known_names:
         if name not in known_names:
             raise ClusterError(f"there is no log of {name!r}: there are {', '.join(known_names)}")

@@ -42,7 +42,7 @@ def sampler_spec(
     circuit: QuantumCircuit,
     values: NDArray[np.float64] | None = None,
     shots: Sequence[int] = (1000,),
-    result_format: gateway_pb2.ResultFormat = gateway_pb2.RESULT_FORMAT_COUNTS,
+    result_format: gateway_pb2.ResultFormat.ValueType = gateway_pb2.RESULT_FORMAT_COUNTS,
     seed: int = 11,
 ) -> gateway_pb2.JobSpec:
     """Makes a sampler's job of one entry."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.circuit.random import random_circuit
@@ -134,7 +135,7 @@ def cuts(points: set[int]) -> list[Span]:
     ),
 )
 def test_samples_do_not_depend_on_the_batches(
-    points: set[int], result_format: gateway_pb2.ResultFormat
+    points: set[int], result_format: gateway_pb2.ResultFormat.ValueType
 ) -> None:
     spec = sampler_spec(ansatz(), VALUES, range(50, 50 + ROWS), result_format)
     one = run(spec, [Span(0, 0, ROWS)])
@@ -242,7 +243,10 @@ def test_wide_circuits_run_as_matrix_product_states() -> None:
     for qubit in range(39):
         wide.cx(qubit, qubit + 1)
     wide.measure(range(40), range(40))
-    engine = {"kind": "ideal", "settings": {"qpu": "wide", "num_qubits": 50}}
+    engine: dict[str, JsonValue] = {
+        "kind": "ideal",
+        "settings": {"qpu": "wide", "num_qubits": 50},
+    }
     (chunk,) = run(sampler_spec(wide, shots=[400]), [Span(0, 0, 1)], engine)
     row = chunk.counts.rows[0]
     assert chunk.execution.method == "aer-matrix-product-state"

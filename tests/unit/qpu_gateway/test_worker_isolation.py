@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import psutil
 import pytest
+from pydantic import JsonValue
 from qiskit import QuantumCircuit
 
 from kubeqpu.proto.v1 import gateway_pb2
@@ -123,7 +124,7 @@ async def test_a_circuit_beyond_the_memory_limit_fails_alone() -> None:
     wide.h(0)
     wide.cx(range(28), range(1, 29))
     wide.measure([0, 28], [0, 1])
-    engine = {"qpu": "ideal", "num_qubits": 40, "max_statevector_qubits": 40}
+    engine: dict[str, JsonValue] = {"qpu": "ideal", "num_qubits": 40, "max_statevector_qubits": 40}
     async with running_pool(WorkerLimits(memory_bytes=512 * 2**20)) as pool:
         work = pool.run(batch(wide), {"kind": "ideal", "settings": engine}, "wide")
         with pytest.raises(WorkerError, match=r"more memory than .* \(0.5 GiB\)"):

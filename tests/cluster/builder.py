@@ -71,37 +71,40 @@ class Builder:
                 f"building {program.name} ({number} of {len(missing)}; all of it takes about "
                 f"{max(1, round(left / 60))} min on two cores the first time, seconds later on)"
             )
-            with self._one_at_a_time():
+            with self.one_at_a_time("programs") as work:
                 if not self.is_built(program):
-                    self._build(program)
+                    self._build(program, work)
                     self._forget_older_builds(program)
 
     @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
+    def one_at_a_time(self, kind: str) -> Iterator[Path]:
+        """Let nobody else who uses this cache build things of a kind; a folder to work in."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        with (self.cache / "build.lock").open("a") as lock:
+        with (self.cache / f"{kind}.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.report("waiting for a build that runs already")
+                self.report(f"waiting for somebody else who builds {kind}")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            for abandoned in self.cache.glob(f".{kind}-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix=f".{kind}-") as work:
+                yield Path(work)
 
-    def _build(self, program: Program) -> None:
+    def _build(self, program: Program, work: Path) -> None:
         target = self.folder(program)
         target.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=self.cache, prefix=f"{program.name}-") as work:
-            draft = Path(work) / "result"
-            draft.mkdir()
-            flags = self._patched_module(program, Path(work))
-            for binary, package in program.packages:
-                self._compile(program, [*flags, "-o", str(draft / binary), package])
-            for link in program.links:
-                (draft / link).symlink_to(program.packages[0][0])
-            for asset in program.assets:
-                copy_tree(module_folder(program) / asset, draft / Path(asset).name)
-            draft.rename(target)
+        draft = work / "result"
+        draft.mkdir()
+        flags = self._patched_module(program, work)
+        for binary, package in program.packages:
+            self._compile(program, [*flags, "-o", str(draft / binary), package])
+        for link in program.links:
+            (draft / link).symlink_to(program.packages[0][0])
+        for asset in program.assets:
+            copy_tree(module_folder(program) / asset, draft / Path(asset).name)
+        draft.rename(target)
         self.report(f"built {program.name} in {time.monotonic() - began:.0f} s")
 
     def _forget_older_builds(self, program: Program) -> None:

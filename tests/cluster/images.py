@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +119,7 @@ class Images:
         """Write the archive of an image that buildah has."""
         target = archive or self.folder / f"{digest([reference.encode()])}.tar"
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(".draft")
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
         self.buildah("push", "--quiet", reference, f"docker-archive:{draft}:{reference}")
         draft.replace(target)
@@ -139,11 +138,11 @@ class Images:
         """The image of one of the cluster's own programs, built if it is not there yet."""
         image, program = self._of_program(name), PROGRAM_IMAGES[name]
         if not image.archive.exists():
-            dockerfile = DOCKERFILES / f"{name}.Dockerfile"
             self.builder.build([program])
             self.report(f"building image {name}")
-            context = self.builder.folder(program)
-            self.build(image.reference, dockerfile, context, archive=image.archive)
+            context, dockerfile = self.builder.folder(program), DOCKERFILES / f"{name}.Dockerfile"
+            with self.builder.one_at_a_time("images"):
+                self.build(image.reference, dockerfile, context, archive=image.archive)
         return image
 
     def _named(self, name: str, content: Sequence[bytes]) -> Image:
@@ -164,10 +163,10 @@ class Images:
         image = self._named("busybox", [*content, dockerfile.read_bytes()])
         if not image.archive.exists():
             self.builder.build([programs.FETCH])
-            with tempfile.TemporaryDirectory(dir=self.builder.cache) as context:
+            with self.builder.one_at_a_time("images") as context:
                 shutil.copy(BUSYBOX, context)
                 shutil.copy(self.builder.folder(programs.FETCH) / "fetch", context)
-                self.build(image.reference, dockerfile, Path(context), archive=image.archive)
+                self.build(image.reference, dockerfile, context, archive=image.archive)
         return image
 
     def base(self) -> str:
@@ -180,19 +179,22 @@ class Images:
                                      dockerfile.read_bytes()])  # fmt: skip
         if self._in_storage(image.reference):
             return image.reference
-        self.report("making the base image by debootstrap (about a minute and a half, once)")
-        self.builder.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.builder.cache) as work:
-            root, context = Path(work) / "root", Path(work) / "context"
-            context.mkdir()
-            run(["unshare", "--mount", "--propagation", "private", "debootstrap",
-                 "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, root],
-                seconds=1800)  # fmt: skip
-            for cache in (root / "var/cache/apt/archives", root / "var/lib/apt/lists"):
-                shutil.rmtree(cache, ignore_errors=True)
-            run(["tar", "--numeric-owner", "-C", root, "-cf", context / "rootfs.tar", "."])
-            self.buildah("bud", "--quiet", "--tag", image.reference, "--file", dockerfile, context)
+        with self.builder.one_at_a_time("images") as work:
+            if not self._in_storage(image.reference):
+                self.report("making the base image by debootstrap (one to two minutes, once)")
+                self._make_base(image.reference, dockerfile, work)
         return image.reference
+
+    def _make_base(self, reference: str, dockerfile: Path, work: Path) -> None:
+        root, context = work / "root", work / "context"
+        context.mkdir()
+        run(["unshare", "--mount", "--propagation", "private", "debootstrap",
+             "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, root],
+            seconds=1800)  # fmt: skip
+        for cache in (root / "var/cache/apt/archives", root / "var/lib/apt/lists"):
+            shutil.rmtree(cache, ignore_errors=True)
+        run(["tar", "--numeric-owner", "-C", root, "-cf", context / "rootfs.tar", "."])
+        self.buildah("bud", "--quiet", "--tag", reference, "--file", dockerfile, context)
 
     def _in_storage(self, reference: str) -> bool:
         try:

@@ -188,6 +188,14 @@ async def test_asyncio_runs_many_jobs_at_once(gateway: GatewayProcess) -> None:
         assert await client.get_blob(blob.digest) == b"means"
 
 
+def test_messages_may_be_large_up_to_the_gateways_limit(client: GatewayClient) -> None:
+    # gRPC's own limit is 4 MiB.
+    data = np.random.default_rng(0).bytes(20 * 2**20)
+    assert client.get_blob(client.put_blob(data, ttl_seconds=30).digest) == data
+    with pytest.raises(LimitExceededError, match="may have"):
+        client.put_blob(bytes(65 * 2**20))
+
+
 def test_cancelled_jobs_stop_and_keep_what_is_stored(client: GatewayClient) -> None:
     job = client.submit(sweep(100_000, 1000))
     chunks = job.results()

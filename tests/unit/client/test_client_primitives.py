@@ -135,6 +135,19 @@ def test_the_default_precision_is_qiskits(gateway: MemoryGateway, client: Gatewa
     assert gateway.submissions[-1].spec.estimator.entries[0].precision == 1 / 64
 
 
+def test_pubs_share_the_template_of_a_circuit(
+    gateway: MemoryGateway, client: GatewayClient
+) -> None:
+    shared, other = ansatz(), ansatz()
+    pubs = [(shared, "ZZ", [0.1, 0.2]), (other, "XI", [0.3, 0.4]), (shared, "IX", [0.5, 0.6])]
+    ours = GatewayEstimator(client).run(pubs, precision=0).result()
+    theirs = StatevectorEstimator().run(pubs).result()
+    entries = gateway.submissions[-1].spec.estimator.entries
+    assert [entry.template for entry in entries] == [0, 1, 0]
+    for got, expected in zip(ours, theirs, strict=True):
+        assert got.data.evs == pytest.approx(expected.data.evs, abs=1e-10)
+
+
 def test_projectors_are_expanded(client: GatewayClient) -> None:
     observable = SparseObservable.from_list([("0+", 1.0), ("rI", 0.5), ("1-", -2.0)])
     pub = (ansatz(), observable, [0.4, 1.1])

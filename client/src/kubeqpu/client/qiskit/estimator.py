@@ -18,7 +18,13 @@ from kubeqpu.client.circuits import circuits_to_qpy
 from kubeqpu.client.gateway import GatewayClient
 from kubeqpu.client.qiskit.jobs import GatewayPrimitiveJob
 from kubeqpu.client.qiskit.options import EstimatorOptions, Placement, require_pubs
-from kubeqpu.client.qiskit.pubs import describe_run, place, provenance, write_entry
+from kubeqpu.client.qiskit.pubs import (
+    describe_run,
+    place,
+    provenance,
+    share_templates,
+    write_entry,
+)
 from kubeqpu.client.requests import EstimatorJob
 from kubeqpu.client.results import EntryResult, JobResult
 
@@ -73,8 +79,8 @@ class GatewayEstimator(BaseEstimatorV2):  # type: ignore[misc]
         default = self.options.default_precision if precision is None else precision
         coerced = [EstimatorPub.coerce(pub, default) for pub in pubs]
         require_pubs([pub.size for pub in coerced])
-        circuits = [pub.circuit for pub in coerced]
-        entries = [write_entry(pub, template) for template, pub in enumerate(coerced)]
+        circuits, templates = share_templates(coerced)
+        entries = list(map(write_entry, coerced, templates))
         job = EstimatorJob(
             **self._placement.job_arguments(circuits, circuits_to_qpy(circuits), self.options),
             entries=[entry for entry, _ in entries],

@@ -1,9 +1,11 @@
 """PUBs to entries of a job, and back: pure functions on arrays."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import QuantumCircuit
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparseObservable, SparsePauliOp
@@ -12,6 +14,22 @@ from kubeqpu.client.requests import EstimatorEntry
 from kubeqpu.client.results import EntryResult, JobResult
 
 JsonObject = dict[str, object]
+
+
+def share_templates(
+    pubs: Sequence[SamplerPub] | Sequence[EstimatorPub],
+) -> tuple[list[QuantumCircuit], list[int]]:
+    """Lists each circuit once: PUBs with the same circuit object are transpiled once.
+
+    Returns:
+        The circuits, and the index of each PUB's circuit among them.
+    """
+    places: dict[int, int] = {}
+    circuits: list[QuantumCircuit] = []
+    for pub in pubs:
+        if places.setdefault(id(pub.circuit), len(circuits)) == len(circuits):
+            circuits.append(pub.circuit)
+    return circuits, [places[id(pub.circuit)] for pub in pubs]
 
 
 def flatten_parameters(pub: SamplerPub | EstimatorPub) -> NDArray[np.float64]:

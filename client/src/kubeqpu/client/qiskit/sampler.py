@@ -18,7 +18,12 @@ from kubeqpu.client.circuits import circuits_to_qpy
 from kubeqpu.client.gateway import GatewayClient
 from kubeqpu.client.qiskit.jobs import GatewayPrimitiveJob
 from kubeqpu.client.qiskit.options import Placement, SamplerOptions, require_pubs
-from kubeqpu.client.qiskit.pubs import describe_run, flatten_parameters, provenance
+from kubeqpu.client.qiskit.pubs import (
+    describe_run,
+    flatten_parameters,
+    provenance,
+    share_templates,
+)
 from kubeqpu.client.requests import ResultFormat, SamplerEntry, SamplerJob
 from kubeqpu.client.results import EntryResult, JobResult
 
@@ -71,12 +76,12 @@ class GatewaySampler(BaseSamplerV2):  # type: ignore[misc]
         default = self.options.default_shots if shots is None else shots
         coerced = [SamplerPub.coerce(pub, default) for pub in pubs]
         require_pubs([pub.size for pub in coerced])
-        circuits = [pub.circuit for pub in coerced]
+        circuits, templates = share_templates(coerced)
         job = SamplerJob(
             **self._placement.job_arguments(circuits, circuits_to_qpy(circuits), self.options),
             entries=[
                 SamplerEntry(pub.shots, flatten_parameters(pub), template)
-                for template, pub in enumerate(coerced)
+                for pub, template in zip(coerced, templates, strict=True)
             ],
             format=ResultFormat.BITS,
         )

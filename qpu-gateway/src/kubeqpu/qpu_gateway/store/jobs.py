@@ -17,7 +17,7 @@ _BEFORE_INSERT = sa.select(
     sa.select(sa.func.count())
     .where(
         JOBS.c.tenant == sa.bindparam("tenant"),
-        JOBS.c.state.in_(sorted(int(state) for state in UNFINISHED_STATES)),
+        sa.or_(*(JOBS.c.state == int(state) for state in sorted(UNFINISHED_STATES))),
     )
     .scalar_subquery(),
     sa.select(JOBS.c.sequence)

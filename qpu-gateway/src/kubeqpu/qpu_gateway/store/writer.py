@@ -8,8 +8,8 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,7 +52,8 @@ class Writer:
     def __init__(
         self, engine: sa.Engine, on_commit: Callable[[float, int], None] | None = None
     ) -> None:
-        self._engine = engine
+        self._engine = engine.execution_options(writes=True)
+        self._connection: sa.Connection | None = None
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
@@ -93,7 +94,9 @@ class Writer:
                 writes.append(following)
             self._commit(writes)
             if stopping:
-                return
+                break
+        if self._connection is not None:
+            self._connection.close()
 
     def _commit(self, writes: list[_Write]) -> None:
         start = time.perf_counter()
@@ -111,25 +114,29 @@ class Writer:
         _deliver(outcomes)
 
     def _run(self, writes: list[_Write]) -> list[_Outcome]:
-        engine = self._engine.execution_options(writes=True)
-        if len(writes) == 1:
-            # The transaction itself serves as the savepoint.
-            return [_attempt(writes[0], engine.begin)]
-        with engine.begin() as connection:
-
-            @contextmanager
-            def savepoint() -> Iterator[sa.Connection]:
-                with connection.begin_nested():
-                    yield connection
-
-            return [_attempt(write, savepoint) for write in writes]
+        # Kept open: taking one from the pool and giving it back costs as much as a statement.
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._engine.connect()
+        try:
+            if len(writes) == 1:
+                # The transaction itself serves as the savepoint.
+                return [_attempt(writes[0], connection, connection.begin)]
+            with connection.begin():
+                return [_attempt(write, connection, connection.begin_nested) for write in writes]
+        except BaseException:
+            self._connection = None
+            connection.close()
+            raise
 
 
 def _attempt(
-    write: _Write, transaction: Callable[[], AbstractContextManager[sa.Connection]]
+    write: _Write,
+    connection: sa.Connection,
+    begin: Callable[[], AbstractContextManager[object]],
 ) -> _Outcome:
     try:
-        with transaction() as connection:
+        with begin():
             value = write.function(connection)
     except GatewayError as error:
         return _Outcome(write, None, error)

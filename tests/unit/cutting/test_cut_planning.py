@@ -115,7 +115,7 @@ def test_prediction_is_an_upper_estimate(state_vector_executor):
     ("circuit", "options", "reason"),
     [
         (ising_chain(12, 4), {"max_cost": 50.0}, "above the limit of 50"),
-        (ising_chain(4, 1), {"max_rows": 10}, "above the limit of 10"),
+        (ising_chain(4, 1), {"max_rows": 9}, "above the limit of 9"),
         (ising_chain(4, 1), {"partition_labels": "AAAB"}, r"leave fragments of \[3, 1\]"),
     ],
 )

@@ -24,7 +24,10 @@ lint: $(READY) ## Check style, imports between components, and module length
 type: $(READY) ## Check types
 	@$(BIN)/mypy $(MEMBERS:%=%/src) tests tools
 
-generate: $(READY) ## Regenerate stubs and pins
+chart: $(READY) ## Check the chart: lint, every values file, helm-unittest
+	@$(BIN)/python -m tools.chart
+
+generate: $(READY) ## Regenerate stubs, pins, CRDs, values and their schema
 	@$(BIN)/python -m tools.generate
 
 verify: $(READY) ## Regenerate everything generated and fail on a difference

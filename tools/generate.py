@@ -1,9 +1,11 @@
-"""Regenerates what is committed but made by a program: gRPC stubs and pinned requirements."""
+"""Regenerates what is committed but made by a program: stubs, pins, and parts of the chart."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tools import crds, values_file
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -48,6 +50,8 @@ def generate_pins(upgrade: bool) -> None:
 def main() -> int:
     """Regenerates everything; `--upgrade` also takes newer versions."""
     generate_stubs()
+    crds.main()
+    values_file.main()
     generate_pins(upgrade="--upgrade" in sys.argv[1:])
     return 0
 

@@ -5,7 +5,14 @@ import sys
 
 from tools import generate
 
-GENERATED = ("proto/src/**/*_pb2*.py*", "requirements/*.txt")
+GENERATED = (
+    "proto/src/**/*_pb2*.py*",
+    "requirements/*.txt",
+    "charts/kubeqpu/templates/crds/*.yaml",
+    "charts/kubeqpu/values.yaml",
+    "charts/kubeqpu/values.schema.json",
+    "docs/reference/helm-values.md",
+)
 
 
 def digests() -> dict[str, str]:

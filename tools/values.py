@@ -1,0 +1,295 @@
+"""The chart's values: the one source of its schema, its values.yaml and their reference."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from kubeqpu.common import api
+from kubeqpu.common.api.metadata import LabelKey, LabelValue
+from kubeqpu.common.api.qpu import MAX_NAME_LENGTH, MAX_SLOTS
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?|m|k)?$"
+
+# Fragments that Kubernetes defines; the API server checks them.
+Fragment = dict[str, JsonValue]
+Labels = dict[LabelKey, LabelValue]
+Annotations = dict[str, str]
+# A gateway's pod is named after it, and so is a label of that pod, which holds 63 characters.
+GatewayName = Annotated[str, Field(pattern=DNS_LABEL, max_length=30)]
+QPUName = Annotated[str, Field(pattern=DNS_LABEL, max_length=MAX_NAME_LENGTH)]
+SecretName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+# Fits into the gateway's default memory limit.
+_CONFIG: Fragment = {"workers": {"max_workers": 2, "max_inspectors": 2, "memory_bytes": 3 * 2**29}}
+
+
+def _resources(cpu: str, memory: str, limit: str) -> Fragment:
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}
+
+
+class Section(BaseModel):
+    """A part of the values; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Image(Section):
+    """Where a component's image comes from."""
+
+    repository: str = ""
+    """Path of the image below the registry."""
+    tag: str = ""
+    """Overrides `image.tag`."""
+    digest: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    """Pins the image, whatever the tag: sha256:..."""
+
+
+class SharedImage(Section):
+    """What all images have in common."""
+
+    registry: str = ""
+    """Registry of all images, without a slash at its end."""
+    tag: str = ""
+    """Tag of all images; empty: the chart's appVersion."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes pull them."""
+    pull_secrets: tuple[SecretName, ...] = ()
+    """Names of Secrets to pull them with."""
+
+
+class CRDs(Section):
+    """The CustomResourceDefinitions."""
+
+    enabled: bool = True
+    """Whether they are part of the release."""
+    keep: bool = True
+    """Whether they, and with them all QPUClasses and QPUQuotas, outlive the release."""
+
+
+class RBAC(Section):
+    """Roles and their bindings."""
+
+    create: bool = True
+    """Whether to make those that the components need."""
+    user_roles: bool = True
+    """Whether to make the ClusterRoles kubeqpu-user and kubeqpu-admin, for RoleBindings of
+    yours."""
+    public_read: bool = True
+    """Whether every authenticated user may read QPUs and QPUClasses."""
+
+
+class NetworkPolicy(Section):
+    """Who reaches the components over the network."""
+
+    enabled: bool = True
+    """Whether to restrict it."""
+    clients_from: tuple[Fragment, ...] = ()
+    """NetworkPolicyPeers that may submit circuits; empty: all, for the gateway authenticates
+    callers."""
+    metrics_from: tuple[Fragment, ...] = ({"namespaceSelector": {}},)
+    """NetworkPolicyPeers that may read metrics; the default is every pod of the cluster."""
+
+
+class IssuerReference(Section):
+    """An issuer of cert-manager."""
+
+    name: str = ""
+    """Its name; empty: the chart makes an authority of its own."""
+    kind: Literal["Issuer", "ClusterIssuer"] = "ClusterIssuer"
+    """Its kind."""
+    group: str = "cert-manager.io"
+    """Its API group."""
+
+
+class CertManager(Section):
+    """Certificates from cert-manager, which renews them."""
+
+    enabled: bool = False
+    """Whether cert-manager issues the certificates. Without it, the chart signs them at install
+    and keeps them at upgrades, which `helm template` cannot: use cert-manager with GitOps."""
+    issuer: IssuerReference = IssuerReference()
+    """Who signs."""
+
+
+class TLS(Section):
+    """Certificates of the gateways."""
+
+    cert_manager: CertManager = CertManager()
+    """Certificates from cert-manager, which renews them."""
+    validity_days: int = Field(default=3650, ge=1, le=36_500)
+    """How long certificates that the chart signs are valid."""
+
+
+class ServiceAccount(Section):
+    """Whom a component acts as."""
+
+    create: bool = True
+    """Whether to make it."""
+    name: str = ""
+    """Its name; empty: made from the release's."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations, such as those of workload identity."""
+
+
+class Component(Section):
+    """What all components have in common."""
+
+    log_level: LogLevel = "info"
+    """Least severe level to log."""
+    service_account: ServiceAccount = ServiceAccount()
+    """Whom it acts as."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels of nodes it may run on."""
+    tolerations: tuple[Fragment, ...] = ()
+    """Taints that it tolerates."""
+    affinity: Fragment = Field(default_factory=dict)
+    """Affinity."""
+    priority_class_name: str = ""
+    """Its PriorityClass."""
+    pod_labels: Labels = Field(default_factory=dict)
+    """More labels for its pods."""
+    pod_annotations: Annotations = Field(default_factory=dict)
+    """More annotations for its pods."""
+    env: tuple[Fragment, ...] = ()
+    """More environment variables, as a container's `env`."""
+    pod_disruption_budget: bool = True
+    """Whether to make a PodDisruptionBudget."""
+
+
+class Persistence(Section):
+    """The volume with the queue and results in SQLite."""
+
+    enabled: bool = True
+    """Whether to claim a volume. Without, a pod that is replaced forgets its jobs."""
+    size: str = Field(default="8Gi", pattern=QUANTITY)
+    """Size of the volume; it may grow later if the storage class allows it."""
+    storage_class: str | None = None
+    """Storage class; null: the cluster's default, "": none."""
+    keep: bool = False
+    """Whether the claim outlives the release."""
+
+
+class PostgreSQL(Section):
+    """The queue and results in PostgreSQL."""
+
+    url_secret: SecretName = ""
+    """Secret whose key `url` is the database's URL; empty: SQLite."""
+
+
+class QPU(Section):
+    """A QPU of a gateway."""
+
+    provider: str = Field(min_length=1, max_length=63)
+    """Provider that runs its circuits: aer, fake, or another that the image has."""
+    slots: int = Field(default=1, ge=1, le=MAX_SLOTS)
+    """How many pods may use it at once."""
+    resource_name: api.ResourceName = api.ResourceName.QPU
+    """Extended resource that offers its slots."""
+    slot_placement: api.SlotPlacement = api.SlotPlacement.GATEWAY
+    """Where its slots live."""
+    slot_node_selector: Labels = Field(default_factory=dict)
+    """Labels of the nodes that slots are divided over, for slotPlacement Spread."""
+    credentials_secret: SecretName = ""
+    """Secret with the provider's credentials, in the release's namespace; each key becomes a
+    file."""
+    options: Fragment = Field(default_factory=dict)
+    """The provider's own options, named as the provider names them."""
+
+
+class GatewayDefaults(Component):
+    """What holds for every gateway that does not say otherwise."""
+
+    image: Image = Image(repository="kubeqpu/qpu-gateway")
+    """Its image."""
+    replicas: int = Field(default=1, ge=1, le=100)
+    """Pods of the gateway; more than one needs PostgreSQL."""
+    resources: Fragment = Field(
+        default_factory=lambda: _resources(cpu="250m", memory="768Mi", limit="4Gi")
+    )
+    """Resources of its container. Simulators need memory: see `config.workers`."""
+    persistence: Persistence = Persistence()
+    """The volume with the queue and results in SQLite."""
+    postgresql: PostgreSQL = PostgreSQL()
+    """The queue and results in PostgreSQL."""
+    config: Fragment = Field(default_factory=lambda: dict(_CONFIG))
+    """Further settings of the gateway's configuration file, named as there."""
+    service_annotations: Annotations = Field(default_factory=dict)
+    """Annotations of its Service."""
+
+
+class Gateway(GatewayDefaults):
+    """One gateway: its QPUs, and whatever it has different from `gatewayDefaults`."""
+
+    qpus: dict[QPUName, QPU] = Field(default_factory=dict)
+    """Its QPUs by name. Names are unique in the whole cluster."""
+
+
+class Controller(Component):
+    """The controller, which watches over the QPUs' health and makes the default QPUClass."""
+
+    enabled: bool = True
+    """Whether to run it. Without it a QPU whose gateway died stays Ready."""
+    image: Image = Image(repository="kubeqpu/admission")
+    """Its image."""
+    replicas: int = Field(default=1, ge=1, le=5)
+    """Pods of the controller, of which one acts at a time."""
+    resources: Fragment = Field(
+        default_factory=lambda: _resources(cpu="50m", memory="128Mi", limit="256Mi")
+    )
+    """Resources of its container."""
+
+
+class Values(Section):
+    """All values of the chart."""
+
+    name_override: str = Field(default="", max_length=30, pattern=f"({DNS_LABEL})|^$")
+    """Replaces the chart's name in the names of its objects."""
+    fullname_override: str = Field(default="", max_length=30, pattern=f"({DNS_LABEL})|^$")
+    """Replaces release and chart in the names of its objects."""
+    common_labels: Labels = Field(default_factory=dict)
+    """More labels for all objects."""
+    image: SharedImage = SharedImage()
+    """What all images have in common."""
+    crds: CRDs = CRDs()
+    """The CustomResourceDefinitions."""
+    rbac: RBAC = RBAC()
+    """Roles and their bindings."""
+    network_policy: NetworkPolicy = NetworkPolicy()
+    """Who reaches the components over the network."""
+    tls: TLS = TLS()
+    """Certificates of the gateways."""
+    check_secrets: bool = True
+    """Whether an install fails when a Secret that it names is missing. A template alone cannot
+    tell."""
+    gateway_defaults: GatewayDefaults = GatewayDefaults()
+    """What holds for every gateway that does not say otherwise."""
+    gateways: dict[GatewayName, Gateway] = Field(
+        default_factory=lambda: {
+            "default": Gateway(
+                qpus={
+                    "aer": QPU(
+                        provider="aer", slots=2, resource_name=api.ResourceName.CPU_SIMULATOR
+                    ),
+                    "fake-fez": QPU(
+                        provider="fake", options={"backend": "FakeFez", "num_qubits": 20}
+                    ),
+                }
+            )
+        }
+    )
+    """Gateways by name. Each has `qpus` by name, and may have any key of `gatewayDefaults`. To
+    leave out one of these, set it to null."""
+    controller: Controller = Controller()
+    """The controller, which watches over the QPUs' health and makes the default QPUClass."""
+    global_: dict[str, JsonValue] = Field(default_factory=dict, alias="global")
+    """Values that charts share, when this one is a part of another."""

@@ -112,9 +112,10 @@ async def test_a_line_and_chosen_qubits_make_small_devices(workers: WorkerPool) 
 async def test_options_that_make_no_device_are_refused(
     workers: WorkerPool, options: dict[str, JsonValue], expected: str
 ) -> None:
+    given: dict[str, JsonValue] = {"backend": "FakeNairobiV2", **options}
+    section = QPUSettings(name="dev", provider="fake", options=given)
     with pytest.raises(ProviderError, match=expected):
-        given: dict[str, JsonValue] = {"backend": "FakeNairobiV2", **options}
-        await started(workers, QPUSettings(name="dev", provider="fake", options=given))
+        await started(workers, section)
 
 
 async def test_a_control_file_drives_a_running_device(workers: WorkerPool, tmp_path: Path) -> None:

@@ -42,7 +42,12 @@ def line_circuit(qubits: tuple[int, ...], middle: int = 0, width: int = 5) -> Qu
     for low, high in itertools.pairwise(qubits):
         circuit.cz(low, high)
     for event in range(middle):
-        circuit.sx(qubits[event])
+        if event == 1:
+            # Biased, so that its outcome cannot be mistaken for another's.
+            circuit.reset(qubits[event])
+            circuit.x(qubits[event])
+        else:
+            circuit.sx(qubits[event])
         circuit.measure(qubits[event], len(qubits) + event)
     for qubit in qubits:
         circuit.sx(qubit)
@@ -170,6 +175,15 @@ def test_an_overwritten_measurement_still_collapses() -> None:
     ours = frequencies(chunk.counts.rows[0], 1)
     assert chunk.execution.method == "aer-density-matrix"
     assert chi2_contingency([ours, theirs]).pvalue > 1e-3
+
+
+def test_the_last_measurement_decides_a_classical_bit() -> None:
+    circuit = QuantumCircuit(5, 1)
+    circuit.measure(0, 0)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    (chunk,) = run(_noisy_spec(circuit, shots=1000), [Span(0, 0, 1)], noisy(LINE))
+    assert frequencies(chunk.counts.rows[0], 1)[1] > 800
 
 
 def test_all_measurements_in_the_middle_and_resets_agree_with_aer() -> None:

@@ -152,8 +152,14 @@ def make_settings(folder: Path, **changes: object) -> GatewaySettings:
 @asynccontextmanager
 async def connect(address: str) -> AsyncIterator[Stub]:
     """Connects to a gateway."""
-    limit = [("grpc.max_receive_message_length", 2**28)]
-    async with grpc.aio.insecure_channel(address, limit) as channel:
+    options = [
+        ("grpc.max_receive_message_length", 2**28),
+        # A gateway that is being restarted is back soon.
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 100),
+    ]
+    async with grpc.aio.insecure_channel(address, options) as channel:
         yield gateway_pb2_grpc.GatewayStub(channel)
 
 

@@ -9,6 +9,7 @@ from qiskit.primitives import SamplerResult
 from qiskit.quantum_info import Operator, Pauli, PauliList, Statevector
 from qiskit.result import QuasiDistribution
 from qiskit_addon_cutting import (
+    cut_gates,
     cut_wires,
     expand_observables,
     generate_cutting_experiments,
@@ -73,7 +74,7 @@ def wire_cut_circuits(draw):
     """A chain whose links are joined by one qubit each, marked with CutWire."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cuts = draw(st.integers(1, 3))
-    width = cuts + 2 + draw(st.integers(0, 2))
+    width = min(cuts, 2) + 2 + draw(st.integers(0, 2))
     circuit = QuantumCircuit(width)
     joints = sorted(rng.choice(range(1, width - 1), size=min(cuts, width - 2), replace=False))
     layer(circuit, rng, range(width))
@@ -161,25 +162,49 @@ def test_wire_cuts_agree_with_state_vector(state_vector_executor, case):
     )
 
 
-@given(wire_cut_circuits(), st.integers(0, 2**32 - 1))
-@slow
-def test_mixed_cuts_agree_with_state_vector(state_vector_executor, case, seed):
-    circuit, labels = case
-    rng = np.random.default_rng(seed)
+@st.composite
+def mixed_cut_circuits(draw):
+    """A wire-cut chain with one more qubit, whose only gate is cut; and that gate's number."""
+    circuit, labels = draw(wire_cut_circuits())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     mixed = QuantumCircuit(circuit.num_qubits + 1)
     mixed.compose(circuit, range(circuit.num_qubits), inplace=True)
     last = circuit.num_qubits
     mixed.u(*rng.uniform(-3, 3, 3), last)
     append_gate(mixed, rng.choice(CHEAP), rng.uniform(-3, 3), last - 1, last)
+    number = len(mixed.data) - 1
     layer(mixed, rng, (last - 1, last))
-    marked, places = take_markers(mixed)
-    number = max(index for index, item in enumerate(marked.data) if len(item.qubits) == 2)
-    wide = [rng.choice(list("IXYZ")) + label for label in labels]
-    cuts, fragments = split(marked, CutPlaces(frozenset({number}), places.wires), wide)
+    return mixed, number, [rng.choice(list("IXYZ")) + label for label in labels]
+
+
+def mixed_values(state_vector_executor, mixed, number, labels):
+    markers = sum(item.operation.name == "cut_wire" for item in mixed.data[:number])
+    circuit, places = take_markers(mixed)
+    places = CutPlaces(frozenset({number - markers}), places.wires)
+    cuts, fragments = split(circuit, places, labels)
+    assert {cut.name == "wire" for cut in cuts} == {True, False}
     executor = state_vector_executor()
     tensors = [evaluate(executor, exact_experiments(part, cuts)) for part in fragments]
-    values = Network(cuts, fragments).values(tensors)
-    np.testing.assert_allclose(values, expectations(marked, wide), atol=1e-10)
+    return Network(cuts, fragments).values(tensors)
+
+
+@given(mixed_cut_circuits())
+@slow
+def test_mixed_cuts_agree_with_state_vector(state_vector_executor, case):
+    mixed, number, labels = case
+    values = mixed_values(state_vector_executor, mixed, number, labels)
+    expected = expectations(without_markers(mixed), labels)
+    np.testing.assert_allclose(values, expected, atol=1e-10)
+
+
+@given(mixed_cut_circuits())
+@settings(slow, max_examples=3)
+def test_mixed_cuts_agree_with_the_addon(state_vector_executor, case):
+    mixed, number, labels = case
+    values = mixed_values(state_vector_executor, mixed, number, labels)
+    moved = cut_wires(cut_gates(mixed, [number])[0])
+    expected = addon_values(moved, expand_observables(PauliList(labels), mixed, moved))
+    np.testing.assert_allclose(values, expected, atol=1e-10)
 
 
 def evaluate(executor, experiments):

@@ -115,7 +115,9 @@ def run(
         learned = evaluate().contributions
         measured = [item.shots() for item in rounds]
         _measure(executor, rounds, divide_by_variance(experiments, learned, measured, shots))
-    return _result(plan, evaluate(), seed, [describe_rounds(item) for item in rounds], exact=False)
+    return make_result(
+        plan, evaluate(), seed, [describe_rounds(item) for item in rounds], exact=False
+    )
 
 
 def describe_rounds(rounds: FragmentRounds) -> FragmentRun:
@@ -151,7 +153,7 @@ def _run_exact(plan: Plan, executor: Executor, seed: int) -> Result:
         FragmentRun(site, item.rows, 0, [answers[index]] if index in answers else [])
         for index, (site, item) in enumerate(zip(sites, experiments, strict=True))
     ]
-    return _result(plan, reconstruct_exact(plan, tensors), seed, runs, exact=True)
+    return make_result(plan, reconstruct_exact(plan, tensors), seed, runs, exact=True)
 
 
 def _measure(executor: Executor, rounds: Sequence[FragmentRounds], shots: Shots) -> None:
@@ -163,9 +165,10 @@ def _measure(executor: Executor, rounds: Sequence[FragmentRounds], shots: Shots)
         item.keep(answer)
 
 
-def _result(
+def make_result(
     plan: Plan, estimates: Estimates, seed: int, runs: Sequence[FragmentRun], exact: bool
 ) -> Result:
+    """Adds names and provenance to estimates."""
     names = tuple(observable.name for observable in plan.observables)
     provenance = write_provenance(plan, estimates, seed, runs, exact)
     return Result(names, estimates.values, estimates.standard_errors, provenance)

@@ -1,0 +1,131 @@
+"""What the end-to-end tests run on: a cluster, kubectl, and a way to give it images.
+
+Two kinds: the cluster that `tests/cluster` builds on this machine, and any other that `KUBECONFIG`
+names, such as kind, with `KUBEQPU_LOAD_IMAGE` as the command that loads an image into its nodes.
+"""
+
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.shell import run
+from tests.cluster.spec import Addon, ClusterSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "e2e"
+SPEC = ClusterSpec(NAME, nodes=2, addons=(Addon.COREDNS, Addon.KUEUE, Addon.ARGO))
+CERTIFICATES = "/etc/ssl/certs"
+
+
+class E2ECluster(Protocol):
+    """A running cluster.
+
+    Attributes:
+        kubeconfig: The administrator's kubeconfig.
+        own: The cluster of `tests/cluster`, which tests may break; None for any other.
+    """
+
+    kubeconfig: Path
+    own: Cluster | None
+
+    def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
+        """Runs kubectl and returns its output."""
+
+    def provide(self, component: str) -> str:
+        """Builds a component's image from the repository's Dockerfile, loads it, and names it."""
+
+
+class OwnCluster:
+    """The cluster of `tests/cluster`, with images built by buildah on a base made here."""
+
+    def __init__(self) -> None:
+        cluster = Cluster(NAME)
+        cluster.up(SPEC)
+        self.own: Cluster | None = cluster
+        self.kubeconfig = cluster.kubeconfig
+        self._cluster = cluster
+        self._provided: dict[str, str] = {}
+
+    def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
+        """Runs kubectl as the administrator."""
+        return self._cluster.kubectl(*arguments, text=text, seconds=seconds)
+
+    def provide(self, component: str) -> str:
+        """Builds and loads a component's image, once per session."""
+        if component not in self._provided:
+            images = self._cluster.images
+            image = images.build(
+                f"localhost/kubeqpu/{component}:e2e",
+                ROOT / "Dockerfile",
+                ROOT,
+                arguments={"BASE": images.base(), "COMPONENT": component},
+                # The package index is reached with the machine's own certificates.
+                volumes=[f"{CERTIFICATES}:{CERTIFICATES}:ro"],
+            )
+            self._cluster.load(str(image.archive))
+            self._provided[component] = image.reference
+        return self._provided[component]
+
+
+class GivenCluster:
+    """A cluster that somebody else runs, with images built by docker."""
+
+    own: Cluster | None = None
+
+    def __init__(self, kubeconfig: Path, load_command: str) -> None:
+        self.kubeconfig = kubeconfig
+        self._load_command = shlex.split(load_command)
+        self._provided: dict[str, str] = {}
+
+    def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
+        """Runs the kubectl that is on PATH."""
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        return run(["kubectl", *arguments], text=text, environment=environment, seconds=seconds)
+
+    def provide(self, component: str) -> str:
+        """Builds and loads a component's image, once per session."""
+        if component not in self._provided:
+            reference = f"kubeqpu/{component}:e2e"
+            run(
+                ["docker", "build", "--quiet", "--tag", reference,
+                 "--build-arg", f"COMPONENT={component}", ROOT],
+                seconds=1800,
+            )  # fmt: skip
+            run([*self._load_command, reference], seconds=600)
+            self._provided[component] = reference
+        return self._provided[component]
+
+
+def find_testbed() -> E2ECluster:
+    """Brings up the cluster of this repository, or takes the one that the environment names.
+
+    Raises:
+        RuntimeError: If `KUBECONFIG` is set, but not what is needed with it.
+    """
+    kubeconfig = os.environ.get("KUBECONFIG")
+    if not kubeconfig:
+        return OwnCluster()
+    load_command = os.environ.get("KUBEQPU_LOAD_IMAGE")
+    if not load_command or not shutil.which("kubectl") or not shutil.which("docker"):
+        raise RuntimeError(
+            "KUBECONFIG is set, so the tests use that cluster; they then need docker, kubectl and "
+            "KUBEQPU_LOAD_IMAGE, the command that loads an image into its nodes, such as "
+            "'kind load docker-image'. Unset KUBECONFIG to let them build a cluster of their own."
+        )
+    return GivenCluster(Path(kubeconfig), load_command)
+
+
+def read(testbed: E2ECluster, *arguments: str) -> dict[str, Any]:
+    """Returns the JSON that `kubectl get` answers."""
+    found: dict[str, Any] = json.loads(testbed.kubectl("get", *arguments, "--output=json"))
+    return found
+
+
+def apply(testbed: E2ECluster, *documents: dict[str, Any]) -> None:
+    """Applies objects, server-side."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+    testbed.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", text=text)

@@ -44,6 +44,11 @@ class Cgroup:
         return tracking_hierarchy() / self.path.lstrip("/")
 
 
+def of_cluster(octet: int) -> Cgroup:
+    """The cgroup that everything of a cluster with nodes is in."""
+    return Cgroup(f"/kubeqpu-{octet}")
+
+
 def unified() -> bool:
     """Whether this machine has cgroup version 2 only."""
     return (ROOT / "cgroup.controllers").exists()

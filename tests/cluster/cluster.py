@@ -251,8 +251,8 @@ class Cluster:
         return {name: processes.find(self.layout, name) for name in names}
 
     def cgroup(self) -> cgroups.Cgroup:
-        """The cgroup that all nodes are in."""
-        return nodes.cluster_cgroup(Addresses(self.state.octet or 0))
+        """The cgroup that everything is in, if there are nodes."""
+        return cgroups.of_cluster(self.state.octet or 0)
 
 
 def owner_of(layout: Layout) -> str:

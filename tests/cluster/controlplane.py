@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-from tests.cluster import processes
+from tests.cluster import cgroups, processes
 from tests.cluster.layout import Layout
 from tests.cluster.network import Addresses
 from tests.cluster.pki import AUTHORITY, FRONT_PROXY, Authority, Identity
@@ -55,6 +55,17 @@ class ControlPlane:
     def server_addresses(self) -> dict[str, str]:
         """The address that each server needs a free port at."""
         return {server: self.address if server == API_SERVER else LOOPBACK for server in SERVERS}
+
+    def host_cgroups(self) -> list[Path]:
+        """The cgroup of what runs beside the nodes, by which ``down`` finds it without records.
+
+        A control plane alone has none: it may run without the right to make one.
+        """
+        if self.state.octet is None:
+            return []
+        group = cgroups.of_cluster(self.state.octet).child("host")
+        cgroups.make(group)
+        return [group.tracking]
 
     def program(self, name: str) -> str:
         """The path of a program."""
@@ -177,7 +188,7 @@ class ControlPlane:
         return answers(f"{self.url}/readyz", self.layout)
 
     def _spawn(self, name: str, command: list[str]) -> str:
-        processes.start(self.layout, name, command)
+        processes.start(self.layout, name, command, cgroups=self.host_cgroups())
         return name
 
     def _start(self, name: str, command: list[str], healthy: Callable[[], bool]) -> None:

@@ -75,7 +75,7 @@ class Node:
     @property
     def cgroup(self) -> Cgroup:
         """Everything that runs on the node is in here."""
-        return cluster_cgroup(self.addresses).child(self.name)
+        return cgroups.of_cluster(self.addresses.octet).child(self.name)
 
     @property
     def folder(self) -> Path:
@@ -219,11 +219,6 @@ class Node:
             if process := processes.find(self.layout, self.process(program)):
                 processes.send(process, signal.SIGKILL)
         cgroups.remove(self.cgroup)
-
-
-def cluster_cgroup(addresses: Addresses) -> Cgroup:
-    """The cgroup that a cluster's nodes are in."""
-    return Cgroup(f"/kubeqpu-{addresses.octet}")
 
 
 def make_disk(path: Path) -> None:

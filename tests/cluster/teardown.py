@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.cluster import cgroups, network, processes, state
-from tests.cluster.cgroups import Cgroup
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import Layout
 from tests.cluster.network import Addresses
@@ -23,12 +22,13 @@ def tear_down(layout: Layout, owner: str) -> None:
     """
     try:
         chosen = state.load(layout)
-        octet = chosen.octet if chosen else None
-    except ClusterError:  # unreadable: the bridge tells the octet
-        octet = octet_of(owner)
+    except ClusterError:
+        chosen = None
+    # Without a state, or with one that cannot be read, the bridge tells the octet.
+    octet = chosen.octet if chosen else octet_of(owner)
     # Nodes first: a killed kubelet cannot start anything anew while the rest ends.
     if octet is not None and not network.is_anothers(Addresses(octet), owner):
-        cgroups.remove(Cgroup(f"/kubeqpu-{octet}"))
+        cgroups.remove(cgroups.of_cluster(octet))
         end_all(layout)
         network.remove(Addresses(octet))
     else:
@@ -88,9 +88,7 @@ def leftovers(layout: Layout, octet: int) -> list[str]:
         for route in network.ip_json("-4", "route", "show", "table", "all")
         if str(route["dst"]).startswith(f"10.{octet}.")
     ]
-    found += [
-        f"cgroup {folder}" for folder in Cgroup(f"/kubeqpu-{octet}").folders if folder.exists()
-    ]
+    found += [f"cgroup {folder}" for folder in cgroups.of_cluster(octet).folders if folder.exists()]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return found + [f"mount {line.split()[4]}" for line in mounts if f"{layout.root}/" in line]
 

@@ -63,7 +63,7 @@ def install(cluster: Cluster) -> None:
     command = [*unprivileged(), program("postgres"), "-D", str(folder / "data"), *settings]
     if processes.find(cluster.layout, NAME) is None:
         wait_for_predecessor(folder / "data" / "postmaster.pid")
-    processes.start(cluster.layout, NAME, command)
+    processes.start(cluster.layout, NAME, command, cgroups=cluster.control_plane.host_cgroups())
     wait_until(lambda: ready(address, ports[NAME]), "PostgreSQL to be ready", seconds=60,
                still_alive=death_of(cluster.layout, NAME))  # fmt: skip
 

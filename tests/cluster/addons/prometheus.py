@@ -43,12 +43,14 @@ def install(cluster: Cluster) -> None:
         layout, DISCOVERY,
         ["env", f"--chdir={CHECKOUT}", sys.executable, "-m", "tests.cluster.addons.discovery",
          cluster.name, api_server, f"{folder}/targets.json"],
+        cgroups=cluster.control_plane.host_cgroups(),
     )  # fmt: skip
     processes.start(
         layout, NAME,
         ["prometheus", f"--config.file={folder}/prometheus.yaml",
          f"--storage.tsdb.path={folder}/data", f"--web.listen-address={LOOPBACK}:{ports[NAME]}",
          "--storage.tsdb.retention.time=1d"],
+        cgroups=cluster.control_plane.host_cgroups(),
     )  # fmt: skip
     wait_until(lambda: ready(cluster), "Prometheus to be ready", seconds=60,
                still_alive=death_of(layout, NAME))  # fmt: skip

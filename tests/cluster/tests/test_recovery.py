@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,16 @@ def test_down_works_without_a_readable_state(make_cluster: MakeCluster) -> None:
     cluster.layout.state.write_text("{")
     cluster.down()
     assert_gone(cluster, octet)
+
+
+def test_down_works_after_the_build_folder_was_deleted(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(SPEC)
+    cluster.up(SPEC)
+    octet, ran = cluster.state.octet, processes.running(cluster.layout)
+    shutil.rmtree(cluster.layout.root)
+    cluster.down()
+    assert_gone(cluster, octet)
+    assert [one for one in ran if processes.start_ticks(one.pid) == one.start_ticks] == []
 
 
 def test_two_clusters_with_nodes_run_side_by_side(make_cluster: MakeCluster) -> None:

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import SamplerResult
-from qiskit.quantum_info import Operator, Pauli, PauliList, Statevector
+from qiskit.quantum_info import Pauli, PauliList, Statevector
 from qiskit.result import QuasiDistribution
 from qiskit_addon_cutting import (
     cut_gates,
@@ -26,6 +26,7 @@ from kubeqpu.cutting.experiments import sampling_experiments
 from kubeqpu.cutting.finder import take_markers
 from kubeqpu.cutting.fragments import CutPlaces, dump_circuits, split
 from kubeqpu.cutting.reconstruction import exact_tensor
+from tests.support.distributions import find_distribution
 
 CHEAP = ["cx", "cz", "rzz", "crx", "cp", "ecr", "rxx"]
 slow = settings(
@@ -96,40 +97,25 @@ def without_markers(circuit):
 
 
 def quasi_distributions(experiments):
-    """Exact outcome distributions of the addon's experiments, following every measured branch."""
-    found = [QuasiDistribution(branch_outcomes(circuit)) for circuit in experiments]
+    """Exact outcome distributions of the addon's experiments, identical ones computed once."""
+    known = {}
+    found = []
+    for circuit in experiments:
+        (bits,) = [item.size for item in circuit.cregs if item.name == "observable_measurements"]
+        key = dump_circuits([circuit.copy(name="experiment")])
+        if key not in known:
+            known[key] = find_distribution(circuit)
+        # Bit 0 is the parity of the cut's measurements; the addon has them above the observables'.
+        found.append(
+            QuasiDistribution(
+                {
+                    index >> 1 | (index & 1) << bits: weight
+                    for index, weight in enumerate(known[key])
+                    if weight > 0
+                }
+            )
+        )
     return SamplerResult(found, [{}] * len(found))
-
-
-def branch_outcomes(circuit):
-    branches = [(Statevector.from_int(0, 2**circuit.num_qubits), 0)]
-    for item in circuit.data:
-        qubits = [circuit.find_bit(qubit).index for qubit in item.qubits]
-        if item.operation.name not in ("measure", "reset"):
-            branches = [(state.evolve(item.operation, qubits), bits) for state, bits in branches]
-            continue
-        grown = []
-        for state, bits in branches:
-            for outcome in (0, 1):
-                projector = np.diag([1.0 - outcome, float(outcome)])
-                if item.operation.name == "reset" and outcome:
-                    projector = np.array([[0.0, 1.0], [0.0, 0.0]])
-                part = evolve(state, projector, qubits)
-                if np.linalg.norm(part.data) > 1e-12:
-                    bit = 0
-                    if item.operation.name == "measure":
-                        bit = outcome << circuit.find_bit(item.clbits[0]).index
-                    grown.append((part, bits | bit))
-        branches = grown
-    distribution = {}
-    for state, bits in branches:
-        weight = float(np.linalg.norm(state.data) ** 2)
-        distribution[bits] = distribution.get(bits, 0.0) + weight
-    return distribution
-
-
-def evolve(state, matrix, qubits):
-    return state.evolve(Operator(matrix), qubits)
 
 
 def addon_values(circuit, observables, partition_labels=None):
@@ -200,7 +186,7 @@ def test_mixed_cuts_agree_with_state_vector(state_vector_executor, case):
 @given(mixed_cut_circuits())
 @settings(slow, max_examples=3)
 def test_mixed_cuts_agree_with_the_addon(state_vector_executor, case):
-    mixed, number, labels = case
+    mixed, number, labels = case[0], case[1], case[2][:2]
     values = mixed_values(state_vector_executor, mixed, number, labels)
     moved = cut_wires(cut_gates(mixed, [number])[0])
     expected = addon_values(moved, expand_observables(PauliList(labels), mixed, moved))
@@ -219,19 +205,20 @@ def evaluate(executor, experiments):
 
 
 @given(gate_cut_circuits())
-@settings(slow, max_examples=6)
+@settings(slow, max_examples=5)
 def test_gate_cuts_agree_with_the_addon(state_vector_executor, case):
     circuit, partition, labels = case
+    labels = labels[:2]
     made = plan(circuit, labels, 8, partition_labels=partition, max_cost=1e9)
     result = run(made, state_vector_executor(), exact=True)
     expected = addon_values(circuit, labels, partition)
-    np.testing.assert_allclose(result.values[: len(labels)], expected, atol=1e-10)
+    np.testing.assert_allclose(result.values, expected, atol=1e-10)
 
 
 @given(wire_cut_circuits())
-@settings(slow, max_examples=6)
+@settings(slow, max_examples=5)
 def test_wire_cuts_agree_with_the_addon(state_vector_executor, case):
-    circuit, labels = case
+    circuit, labels = case[0], case[1][:2]
     result = run(plan(circuit, labels, 8), state_vector_executor(), exact=True)
     moved = cut_wires(circuit)
     expected = addon_values(moved, expand_observables(PauliList(labels), circuit, moved))

@@ -1,6 +1,9 @@
 """Circuits as files, and what is refused before anything is planned."""
 
 import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ from qiskit.quantum_info import Operator
 
 from kubeqpu.cutting import BudgetError, InvalidInputError, plan, read_circuit, run
 from kubeqpu.cutting.inputs import normalise
+from tests.support.state_vector import StateVectorExecutor
 
 
-def bell():
+def bell() -> QuantumCircuit:
     circuit = QuantumCircuit(2)
     circuit.h(0)
     circuit.cx(0, 1)
@@ -20,12 +24,12 @@ def bell():
     return circuit
 
 
-def write_qpy(path, circuits, version=13):
+def write_qpy(path: Path, circuits: QuantumCircuit, version: int = 13) -> None:
     with path.open("wb") as file:
         qpy.dump(circuits, file, version=version)
 
 
-def test_reads_openqasm_2_and_3_and_qpy_by_content(tmp_path):
+def test_reads_openqasm_2_and_3_and_qpy_by_content(tmp_path: Path) -> None:
     second, third, binary = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
     second.write_text("// a comment\n" + qasm2.dumps(bell()))
     third.write_text(qasm3.dumps(bell()))
@@ -34,7 +38,7 @@ def test_reads_openqasm_2_and_3_and_qpy_by_content(tmp_path):
         assert Operator(read_circuit(path)).equiv(Operator(bell()))
 
 
-def test_unreadable_files_are_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing.qasm"
     with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
         read_circuit(missing)
@@ -50,7 +54,7 @@ def test_unreadable_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("version", [0, 12, 19, 255])
-def test_forged_qpy_versions_are_refused_before_loading(tmp_path, version):
+def test_forged_qpy_versions_are_refused_before_loading(tmp_path: Path, version: int) -> None:
     path = tmp_path / "forged.qpy"
     write_qpy(path, bell())
     data = bytearray(path.read_bytes())
@@ -62,7 +66,7 @@ def test_forged_qpy_versions_are_refused_before_loading(tmp_path, version):
         read_circuit(path)
 
 
-def test_damaged_and_plural_qpy_are_refused(tmp_path):
+def test_damaged_and_plural_qpy_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     qpy.dump([bell(), bell()], buffer, version=13)
     path = tmp_path / "two.qpy"
@@ -74,14 +78,14 @@ def test_damaged_and_plural_qpy_are_refused(tmp_path):
         read_circuit(path)
 
 
-def measured_early():
+def measured_early() -> QuantumCircuit:
     circuit = QuantumCircuit(2, 1)
     circuit.measure(0, 0)
     circuit.h(0)
     return circuit
 
 
-def conditional():
+def conditional() -> QuantumCircuit:
     circuit = QuantumCircuit(2, 1)
     circuit.measure(0, 0)
     with circuit.if_test((circuit.clbits[0], 1)):
@@ -89,19 +93,19 @@ def conditional():
     return circuit
 
 
-def reset():
+def reset() -> QuantumCircuit:
     circuit = QuantumCircuit(1)
     circuit.reset(0)
     return circuit
 
 
-def unbound():
+def unbound() -> QuantumCircuit:
     circuit = QuantumCircuit(1)
     circuit.rx(Parameter("theta"), 0)
     return circuit
 
 
-def not_a_number():
+def not_a_number() -> QuantumCircuit:
     circuit = QuantumCircuit(1)
     circuit.rx(np.nan, 0)
     return circuit
@@ -118,12 +122,14 @@ def not_a_number():
         (not_a_number, "must be finite"),
     ],
 )
-def test_circuits_that_cannot_be_cut_are_refused(make, reason):
+def test_circuits_that_cannot_be_cut_are_refused(
+    make: Callable[[], QuantumCircuit], reason: str
+) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         normalise(make())
 
 
-def test_final_measurements_and_barriers_are_dropped():
+def test_final_measurements_and_barriers_are_dropped() -> None:
     circuit = bell()
     circuit.barrier()
     circuit.add_register(ClassicalRegister(2))
@@ -131,7 +137,7 @@ def test_final_measurements_and_barriers_are_dropped():
     assert Operator(normalise(circuit)).equiv(Operator(bell()))
 
 
-def test_wide_gates_are_written_out():
+def test_wide_gates_are_written_out() -> None:
     circuit = QuantumCircuit(4)
     circuit.h(range(4))
     circuit.ccx(0, 1, 2)
@@ -151,8 +157,10 @@ def test_wide_gates_are_written_out():
         ({"shots": 1000, "pilot": 1.0}, InvalidInputError, "pilot is 1.0"),
     ],
 )
-def test_runs_that_make_no_sense_are_refused(state_vector_executor, options, error, reason):
-    executor = state_vector_executor()
+def test_runs_that_make_no_sense_are_refused(
+    options: Mapping[str, Any], error: type[Exception], reason: str
+) -> None:
+    executor = StateVectorExecutor()
     made = plan(bell(), ["XX", "ZZ"], 2)
     with pytest.raises(error, match=reason):
         run(made, executor, **options)
@@ -160,6 +168,6 @@ def test_runs_that_make_no_sense_are_refused(state_vector_executor, options, err
 
 
 @pytest.mark.parametrize("limit", [0, [], [3, 0]])
-def test_widths_below_one_are_refused(limit):
+def test_widths_below_one_are_refused(limit: int | list[int]) -> None:
     with pytest.raises(InvalidInputError, match="max_qubits"):
         plan(bell(), "ZZ", limit)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytest
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Gate, Parameter, QuantumCircuit
 from qiskit.circuit.library import RZGate, UGate
 from qiskit.quantum_info import Pauli
 
@@ -14,6 +13,7 @@ from kubeqpu.cutting.executors import (
     EstimatorTask,
     ExecutionRecord,
     SamplerAnswer,
+    SamplerEntry,
     SamplerTask,
     Site,
 )
@@ -22,14 +22,14 @@ from kubeqpu.cutting.histograms import Histogram, ReadoutError
 from kubeqpu.cutting.plans import Plan
 
 Array = npt.NDArray[np.complex128]
-ROTATIONS: dict[str, Callable[..., object]] = {"u": UGate, "rz": RZGate}
+ROTATIONS: dict[str, Callable[..., Gate]] = {"u": UGate, "rz": RZGate}
 
 
 def simulate(circuit: QuantumCircuit, parameters: npt.NDArray[np.float64]) -> Array:
     """Returns the states of all rows before measurement, shape (rows, 2 ** qubits)."""
     rows, width = len(parameters), circuit.num_qubits
     state = np.zeros((rows, *[2] * width), dtype=complex)
-    state[(slice(None), *[0] * width)] = 1.0
+    state.reshape(rows, -1)[:, 0] = 1.0
     columns = {parameter: index for index, parameter in enumerate(circuit.parameters)}
     for item in circuit.data:
         if item.operation.name == "measure":
@@ -86,14 +86,16 @@ class StateVectorExecutor:
             histograms.append(
                 Histogram(rows, outcomes.astype(np.uint64)[:, None], counts[rows, outcomes])
             )
-        readout = ()
+        readout: tuple[tuple[ReadoutError, ...], ...] = ()
         if task.with_readout and self.readout is not None:
             readout = tuple(
                 (self.readout,) * circuits[entry.template].num_clbits for entry in task.entries
             )
         return SamplerAnswer(tuple(histograms), (ExecutionRecord("in-process"),), readout)
 
-    def _probabilities(self, key, circuit, entry) -> npt.NDArray[np.float64]:
+    def _probabilities(
+        self, key: bytes, circuit: QuantumCircuit, entry: SamplerEntry
+    ) -> npt.NDArray[np.float64]:
         known = (key, entry.template, entry.parameters.tobytes())
         if known in self._known:
             return self._known[known]
@@ -132,9 +134,4 @@ class StateVectorExecutor:
 
 def _expect(states: Array, label: str) -> npt.NDArray[np.float64]:
     image = states @ Pauli(label).to_matrix(sparse=True).T
-    return np.real(np.einsum("rx,rx->r", states.conj(), image))
-
-
-@pytest.fixture(scope="session")
-def state_vector_executor() -> type[StateVectorExecutor]:
-    return StateVectorExecutor
+    return np.asarray(np.einsum("rx,rx->r", states.conj(), image).real)

@@ -1,6 +1,5 @@
 """The tasks a worker performs, by name."""
 
-import dataclasses
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -56,7 +55,8 @@ class TaskRunner:
 
     def _inspect(self, request: Frame) -> Frame:
         circuits = load_circuits(request.payload, self._limits)
-        summaries = [dataclasses.asdict(summarise(circuit)) for circuit in circuits]
+        # Not `asdict`, whose deep copies take longer than the summaries themselves.
+        summaries = [vars(summarise(circuit)) for circuit in circuits]
         return Frame({"event": "result"}, json.dumps(summaries).encode())
 
     def _run(self, request: Frame, engine: Engine, job: LoadedJob) -> Iterator[Frame]:

@@ -1,0 +1,71 @@
+"""A real API server with its controllers and no nodes, and Helm: pods are admitted, none runs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.programs import HELM
+from tests.cluster.shell import run
+from tests.cluster.spec import ClusterSpec
+from tools import chart
+
+SPEC = ClusterSpec("chart", nodes=0)
+
+
+class APIServer:
+    """The control plane, brought up when made."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(SPEC.name)
+        self.cluster.down()  # what an interrupted run left
+        self.cluster.up(SPEC)
+
+    def close(self) -> None:
+        """Takes it down."""
+        self.cluster.down()
+
+    def kubectl(self, *arguments: str, text: str | None = None, user: str | None = None) -> str:
+        """Runs kubectl, as the administrator or as someone else.
+
+        Raises:
+            ClusterError: If it fails; the message holds what it said.
+        """
+        who = (f"--as={user}",) if user else ()
+        return self.cluster.kubectl(*who, *arguments, text=text)
+
+    def apply(
+        self,
+        *documents: dict[str, Any],
+        user: str | None = None,
+        manager: str = "test",
+        options: tuple[str, ...] = (),
+    ) -> None:
+        """Applies objects server-side, unknown fields refused."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+        self.kubectl(
+            "apply", "--server-side", "--validate=strict", f"--field-manager={manager}", *options,
+            "--filename=-", text=text, user=user,
+        )  # fmt: skip
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """Gets objects."""
+        return self.cluster.get(*arguments)
+
+    def helm(self, *arguments: str | Path) -> str:
+        """Runs Helm.
+
+        Raises:
+            ClusterError: If it fails; the message holds what it said.
+        """
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
+        command = [chart.find_program(HELM), *arguments]
+        return run(command, environment=environment, seconds=120)
+
+    def make_namespace(self, name: str) -> None:
+        """Makes a namespace that enforces PodSecurity `restricted`, with its default account."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        metadata = {"name": name, "labels": labels}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}")

@@ -10,19 +10,31 @@ import ssl
 import sys
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-GATEWAY_AUTHORITY = "/etc/kubeqpu/tls/ca.crt"
-API = "https://kubernetes.default.svc/apis/kubeqpu.io/v1alpha1/qpus"
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where things are in a pod.
+
+    Attributes:
+        account: Token and authority of the pod's ServiceAccount.
+        authority: Who signs the gateways' certificates.
+        qpus: Where the API server lists QPUs.
+    """
+
+    account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    authority: Path = Path("/etc/kubeqpu/tls/ca.crt")
+    qpus: str = "https://kubernetes.default.svc/apis/kubeqpu.io/v1alpha1/qpus"
 
 
-def check_gateway(address: str) -> str:
+def check_gateway(address: str, cluster: Cluster) -> str:
     """Shakes hands over TLS; returns what is wrong, or nothing."""
     host, port = address.rsplit(":", 1)
-    context = ssl.create_default_context(cafile=GATEWAY_AUTHORITY)
-    context.set_alpn_protocols(["h2"])
     try:
+        context = ssl.create_default_context(cafile=str(cluster.authority))
+        context.set_alpn_protocols(["h2"])
         with (
             socket.create_connection((host, int(port)), timeout=5) as plain,
             context.wrap_socket(plain, server_hostname=host),
@@ -32,14 +44,14 @@ def check_gateway(address: str) -> str:
         return f"Gateway {address} does not answer over TLS: {error}."
 
 
-def check_qpu(name: str) -> str:
+def check_qpu(name: str, cluster: Cluster) -> str:
     """Reads the QPU's Ready condition; returns what is wrong, or nothing."""
-    context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    token = (ACCOUNT / "token").read_text(encoding="ascii")
-    request = urllib.request.Request(  # noqa: S310 - the address is a constant
-        f"{API}/{name}", headers={"Authorization": f"Bearer {token}"}
-    )
     try:
+        context = ssl.create_default_context(cafile=str(cluster.account / "ca.crt"))
+        token = (cluster.account / "token").read_text(encoding="ascii").strip()
+        request = urllib.request.Request(  # noqa: S310 - the chart gives the address
+            f"{cluster.qpus}/{name}", headers={"Authorization": f"Bearer {token}"}
+        )
         with urllib.request.urlopen(request, context=context, timeout=5) as reply:  # noqa: S310
             found = json.load(reply)
     except OSError as error:
@@ -49,17 +61,18 @@ def check_qpu(name: str) -> str:
             if condition["status"] == "True":
                 return ""
             return f"QPU {name} is not Ready: {condition['reason']}: {condition['message']}"
-    return f"QPU {name} has no Ready condition yet: its gateway has not reported."
+    return f"QPU {name} has no Ready condition: its gateway has not reported yet."
 
 
-def main(arguments: list[str]) -> int:
-    """Repeats what fails until nothing does or time is up."""
+def main(arguments: list[str], cluster: Cluster | None = None) -> int:
+    """Repeats what fails until nothing does or time is up; returns 1 if something still does."""
+    where = cluster or Cluster()
     middle = arguments.index("--")
     deadline = time.monotonic() + float(arguments[0])
     wanted = [(check_gateway, address) for address in arguments[1:middle]]
     wanted += [(check_qpu, name) for name in arguments[middle + 1 :]]
     while True:
-        problems = [problem for check, name in wanted if (problem := check(name))]
+        problems = [problem for check, name in wanted if (problem := check(name, where))]
         if not problems or time.monotonic() > deadline:
             break
         time.sleep(1)

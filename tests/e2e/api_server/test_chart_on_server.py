@@ -23,7 +23,8 @@ CONTROLLER = f"system:serviceaccount:{NAMESPACE}:kubeqpu-controller"
 STATUS = ("--subresource=status", "--validate=false")
 # Kinds of which a release may leave nothing behind.
 KINDS = (
-    "pods,services,statefulsets,deployments,secrets,leases,persistentvolumeclaims,"
+    "pods,services,statefulsets,deployments,configmaps,secrets,serviceaccounts,leases,"
+    "persistentvolumeclaims,"
     "networkpolicies,poddisruptionbudgets,roles,rolebindings"
 )
 
@@ -196,9 +197,8 @@ def test_an_uninstall_leaves_kept_definitions_and_nothing_else(release: APIServe
 
     def left() -> list[str]:
         cluster_wide = names(release, "clusterroles,clusterrolebindings,qpus")
-        return [name for name in cluster_wide if "kubeqpu" in name] + names(
-            release, KINDS, f"--namespace={NAMESPACE}"
-        )
+        found = names(release, KINDS, f"--namespace={NAMESPACE}")
+        return [name for name in cluster_wide + found if "kubeqpu" in name]
 
     wait_until(lambda: not left(), "everything to be collected", seconds=60)
     kept = [name for name in names(release, "crds") if "kubeqpu.io" in name]

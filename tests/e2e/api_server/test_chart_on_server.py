@@ -60,11 +60,14 @@ def renew_lease(server: APIServer, qpu: str, user: str = GATEWAY) -> None:
     """Renews a QPU's Lease as its gateway does, owned by the QPU."""
     uid = server.get("qpu", qpu)["metadata"]["uid"]
     owner = {"apiVersion": api.API_VERSION, "kind": "QPU", "name": qpu, "uid": uid}
-    name = f"kubeqpu-qpu-{qpu}"
     document = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": name, "namespace": NAMESPACE, "ownerReferences": [owner]},
+        "metadata": {
+            "name": api.lease_name(qpu),
+            "namespace": NAMESPACE,
+            "ownerReferences": [owner],
+        },
         "spec": {"holderIdentity": "kubeqpu-gateway-default-0", "leaseDurationSeconds": 40},
     }
     server.apply(document, user=user, manager="gateway")

@@ -236,6 +236,11 @@ def test_a_time_without_zone_is_refused() -> None:
         )
 
 
+def test_the_longest_name_still_makes_a_lease() -> None:
+    assert api.lease_name("fez") == "kubeqpu-qpu-fez"
+    assert len(api.lease_name("a" * 50)) <= 63
+
+
 @pytest.mark.parametrize(
     ("wait", "text"),
     [(0, "0s"), (119.4, "119s"), (119.6, "2m"), (7199, "2h"), (258_000, "3d"), (1e12, "99999d")],

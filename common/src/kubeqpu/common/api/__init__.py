@@ -31,6 +31,7 @@ from kubeqpu.common.api.qpu import (
     ResourceName,
     SlotPlacement,
     Summary,
+    lease_name,
 )
 from kubeqpu.common.api.qpuclass import (
     AdmissionMode,
@@ -78,6 +79,7 @@ __all__ = [
     "WeightsSpec",
     "class_object",
     "format_duration",
+    "lease_name",
     "parse_duration",
     "placement_class",
     "plain_qpu",

@@ -24,6 +24,11 @@ MAX_NAME_LENGTH = 50
 MAX_SLOTS = 1000
 
 
+def lease_name(qpu: str) -> str:
+    """Names the Lease that a QPU's gateway renews, in the gateway's namespace."""
+    return f"kubeqpu-qpu-{qpu}"
+
+
 class SlotPlacement(StrEnum):
     """Where a QPU's slots live."""
 

@@ -17,8 +17,9 @@ _VERSION = ("--kube-version", KUBERNETES_VERSION)
 
 
 def values_files() -> tuple[Path, ...]:
-    """The values files that the chart is checked with."""
-    return tuple(sorted((CHART / "ci").glob("*-values.yaml")))
+    """The values files that the chart is checked with, those of the examples among them."""
+    examples = (ROOT / "examples").glob("*/values-*.yaml")
+    return (*sorted((CHART / "ci").glob("*-values.yaml")), *sorted(examples))
 
 
 def find_program(program: Program) -> str:

@@ -198,19 +198,23 @@ async def run_through(stub: Stub, make_spec: Callable[[], gateway_pb2.JobSpec]) 
     return seconds
 
 
-async def measure_submit(stub: Stub, wait: bool) -> list[float]:
+async def measure_submit(stub: Stub, wait: bool, known: bool) -> list[float]:
     """Submits small jobs one by one; returns milliseconds until each was acknowledged.
 
     Args:
         stub: The gateway.
         wait: Whether to wait for each job's end, untimed, before the next is submitted; else the
             gateway runs some while it takes others.
+        known: Whether all jobs have the same circuit with new parameter values, as in a variational
+            loop; else every circuit is new to the gateway.
     """
+    generator = np.random.default_rng(20261123)
     circuit = make_template(3, 1, "a")
-    values = [np.ones((1, circuit.num_parameters))]
     times = []
     for _ in range(SMALL_JOBS):
-        spec = template_spec([circuit], values)
+        values = generator.uniform(0, 2 * np.pi, (1, circuit.num_parameters))
+        new = None if known else circuit.assign_parameters(values[0])
+        spec = template_spec([circuit], [values]) if new is None else unique_spec([new])
         start = time.perf_counter()
         job = await submit(stub, spec)
         times.append((time.perf_counter() - start) * 1e3)
@@ -270,8 +274,9 @@ async def _measure() -> tuple[dict[str, list[float]], dict[str, float]]:
                 "gateway_templates",
                 await run_through(one, partial(template_spec, templates, values)),
             )
-        seconds["submit_ms"] = await measure_submit(one, wait=True)
-        seconds["submit_back_to_back_ms"] = await measure_submit(one, wait=False)
+        seconds["submit_ms"] = await measure_submit(one, wait=True, known=False)
+        seconds["submit_known_ms"] = await measure_submit(one, wait=True, known=True)
+        seconds["submit_back_to_back_ms"] = await measure_submit(one, wait=False, known=False)
         rates["enqueue_circuits_per_second"] = await measure_enqueue(one, generator)
     return seconds, rates
 
@@ -287,6 +292,7 @@ def run() -> Report:
         "two_worker_ratio": median["bare"] / median["gateway_two_workers"],
         "worker_ratio_against_sampler_v2": median["sampler_v2"] / median["gateway"],
         "submit_p50_ms": median["submit_ms"],
+        "submit_known_circuits_p50_ms": median["submit_known_ms"],
         **rates,
     }
     conditions = {
@@ -296,7 +302,8 @@ def run() -> Report:
         "parameter_binds",
         "gateway": "QPY written, submitted, stored, run in one worker, streamed, all included",
         "two_worker_ratio": "two workers against bare Aer on one thread",
-        "submit": f"{SMALL_JOBS} jobs of one 3-qubit circuit, each after the last one ended",
+        "submit": f"{SMALL_JOBS} jobs of one 3-qubit circuit, each after the last one ended; "
+        "every circuit new to the gateway, or known with new parameter values",
         "enqueue": f"{ENQUEUED_JOBS} jobs of {ENQUEUED_CIRCUITS} unique circuits, four callers, "
         "while the worker runs them",
         "repeats": f"median of {REPEATS}",

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import random
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -145,17 +146,39 @@ class Lane:
         spans = work.take(rows)
         if not spans or queued.job.id not in self._queue:
             return
-        self._at_provider += 1
-        task = asyncio.create_task(self._run_batch(queued, work, spans))
+        release = self._take_slot()
+        task = asyncio.create_task(self._run_batch(queued, work, spans, release))
+        # A task that is cancelled before its first step runs none of its own clean-up.
+        task.add_done_callback(lambda _: release())
         for tasks in (self._tasks, queued.tasks):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-    async def _run_batch(self, queued: QueuedJob, work: Work, spans: tuple[Span, ...]) -> None:
+    def _take_slot(self) -> Callable[[], None]:
+        """Takes a slot; what is returned frees it, however often it is called."""
+        self._at_provider += 1
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._at_provider -= 1
+                self._wake.set()
+
+        return release
+
+    async def _run_batch(
+        self,
+        queued: QueuedJob,
+        work: Work,
+        spans: tuple[Span, ...],
+        release: Callable[[], None],
+    ) -> None:
         batch = Batch(queued.job.id, queued.job.tenant, work.spec, spans)
         run = BatchRun(batch, work.copies, functools.partial(self._save, queued))
         try:
-            await self._iterate(queued, work, run)
+            await self._iterate(queued, work, run, release)
             await run.finish()
             self._failures = 0
         except asyncio.CancelledError:
@@ -174,7 +197,9 @@ class Lane:
                 queued, "The gateway met an error of its own while running this job; see its logs."
             )
 
-    async def _iterate(self, queued: QueuedJob, work: Work, run: BatchRun) -> None:
+    async def _iterate(
+        self, queued: QueuedJob, work: Work, run: BatchRun, release: Callable[[], None]
+    ) -> None:
         report = asyncio.create_task(self._report_running(queued))
         self._telemetry.start_batch(self._qpu.name)
         try:
@@ -183,9 +208,8 @@ class Lane:
             self._learn(run.rows, run.seconds)
         finally:
             # The slot is free as soon as the provider is: storing the rest needs none.
-            self._at_provider -= 1
+            release()
             self._telemetry.end_batch(self._qpu.name, run.seconds)
-            self._wake.set()
             await _end({report})
 
     async def _report_running(self, queued: QueuedJob) -> None:

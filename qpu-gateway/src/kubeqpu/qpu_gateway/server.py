@@ -16,6 +16,7 @@ from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import GatewayError
 from kubeqpu.qpu_gateway.feed import Feed
+from kubeqpu.qpu_gateway.inspections import RememberingInspector
 from kubeqpu.qpu_gateway.interceptor import ErrorInterceptor
 from kubeqpu.qpu_gateway.qpus import ProviderFactory, QPUs, load_factories
 from kubeqpu.qpu_gateway.service import GatewayService
@@ -158,7 +159,7 @@ class Gateway:
             self._settings,
             self._qpus,
             self._store,
-            self._inspector,
+            RememberingInspector(self._inspector),
             self._dispatcher,
             self._telemetry,
         )

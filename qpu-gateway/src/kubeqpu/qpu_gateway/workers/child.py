@@ -1,6 +1,7 @@
 """The worker's side: limits itself, then serves one task after another for one tenant."""
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ from kubeqpu.qpu_gateway.simulation.tasks import TaskRunner
 from kubeqpu.qpu_gateway.workers.frames import Frame, receive_frame_blocking
 from kubeqpu.qpu_gateway.workers.limits import WorkerLimits
 
+_OBJECTS_PER_COLLECTION = 50_000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -28,6 +30,9 @@ def serve(connection: socket.socket, configuration: str) -> None:
     settings = json.loads(configuration)
     limits = WorkerLimits.model_validate(settings["limits"])
     _confine(limits, settings["zygote"])
+    # Circuits are many small objects that live until their task ends: looking for garbage among
+    # them every 700 allocations only takes time.
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
     runner = TaskRunner(limits)
     while (request := receive_frame_blocking(connection)) is not None:
         for frame in _answer(runner, request):

@@ -82,7 +82,9 @@ class WorkerProcess:
             reader = await self._send(request)
             while True:
                 asked = clock()
-                frame = await asyncio.wait_for(receive_frame(reader), remaining)
+                # Not `wait_for`, which makes a task of every frame.
+                async with asyncio.timeout(remaining):
+                    frame = await receive_frame(reader)
                 # Counts the worker's time, not that of a slow reader of its results.
                 remaining -= clock() - asked
                 if frame.head["event"] == "done":

@@ -51,10 +51,14 @@ class Zygote:
         self._report({"event": "ready", "pid": os.getpid()})
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
-            if self._wake_reader in ready:
-                self._wake_reader.recv(4096)
-                self._reap()
-            if self._control in ready and not self._take_request():
+            try:
+                if self._wake_reader in ready:
+                    self._wake_reader.recv(4096)
+                    self._reap()
+                if self._control in ready and not self._take_request():
+                    return
+            except (BrokenPipeError, ConnectionResetError):
+                # The gateway went while its last request was answered.
                 return
 
     def _take_request(self) -> bool:

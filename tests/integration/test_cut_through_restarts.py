@@ -14,7 +14,7 @@ from kubeqpu.cutting.gateway import GatewayExecutor
 from kubeqpu.cutting.provenance import to_json
 from tests.support.gateway import GatewayProcess
 
-QPUS = [
+QPUS: list[dict[str, object]] = [
     {"name": "nairobi", "provider": "fake", "options": {"backend": "FakeNairobiV2"}},
     {"name": "jakarta", "provider": "fake", "options": {"backend": "FakeJakartaV2"}},
     {"name": "ideal", "provider": "aer"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,14 @@ class CancelFirstBatch:
         self.cancelled = asyncio.Event()
 
     def __call__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
+        **options: Any,
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coroutine, loop=loop, **options)
-        if coroutine.__qualname__ == "Lane._run_batch" and not self.cancelled.is_set():
+        name = getattr(coroutine, "__qualname__", "")
+        if name == "Lane._run_batch" and not self.cancelled.is_set():
             task.cancel()
             self.cancelled.set()
         return task

@@ -8,7 +8,6 @@ loading in the worker. Its worker is warm; the circuits are new to it every time
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import statistics
 import subprocess
@@ -24,17 +23,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 import numpy as np
-from qiskit import QuantumCircuit, qpy
-from qiskit.circuit import ParameterVector
+from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import SamplerV2
 
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
+from tests.benchmarks.gateway_circuits import (
+    SHOTS,
+    make_template,
+    make_unique,
+    template_spec,
+    unique_spec,
+)
 from tests.benchmarks.report import Raw, Report
 
 CIRCUITS = 384
 TEMPLATES = 12
-SHOTS = 1024
 REPEATS = 5
 SMALL_JOBS = 300
 ENQUEUED_JOBS = 40
@@ -42,67 +46,6 @@ ENQUEUED_CIRCUITS = 100
 
 if TYPE_CHECKING:
     Stub: TypeAlias = gateway_pb2_grpc.GatewayAsyncStub
-
-
-def make_template(width: int, layers: int, name: str) -> QuantumCircuit:
-    """Makes a chain of parametrised rotations and CNOTs, measured in full."""
-    parameters = ParameterVector(name, 2 * width * layers)
-    circuit = QuantumCircuit(width, width)
-    angles = iter(parameters)
-    for _ in range(layers):
-        for qubit in range(width):
-            circuit.ry(next(angles), qubit)
-            circuit.rz(next(angles), qubit)
-        for qubit in range(width - 1):
-            circuit.cx(qubit, qubit + 1)
-    circuit.measure(range(width), range(width))
-    return circuit
-
-
-def make_unique(count: int, generator: np.random.Generator) -> list[QuantumCircuit]:
-    """Makes circuits of 3 to 7 qubits, no two alike, without parameters."""
-    circuits = []
-    for index in range(count):
-        template = make_template(3 + index % 5, 2 + index % 3, "a")
-        values = generator.uniform(0, 2 * np.pi, template.num_parameters)
-        circuits.append(template.assign_parameters(values))
-    return circuits
-
-
-def dump(circuits: Sequence[QuantumCircuit]) -> bytes:
-    """Writes circuits as QPY."""
-    buffer = io.BytesIO()
-    qpy.dump(list(circuits), buffer)
-    return buffer.getvalue()
-
-
-def unique_spec(circuits: Sequence[QuantumCircuit]) -> gateway_pb2.JobSpec:
-    """Makes a sampler job with one entry per circuit."""
-    row = gateway_pb2.ParameterArray(rows=1)
-    entries = [
-        gateway_pb2.SamplerEntry(template=index, parameters=row, shots=[SHOTS])
-        for index in range(len(circuits))
-    ]
-    sampler = gateway_pb2.SamplerSpec(entries=entries, format=gateway_pb2.RESULT_FORMAT_BITS)
-    return gateway_pb2.JobSpec(qpu="sim", circuits=dump(circuits), sampler=sampler)
-
-
-def template_spec(
-    templates: Sequence[QuantumCircuit], values: Sequence[np.ndarray]
-) -> gateway_pb2.JobSpec:
-    """Makes a sampler job with one entry per template and many rows in each."""
-    entries = [
-        gateway_pb2.SamplerEntry(
-            template=index,
-            parameters=gateway_pb2.ParameterArray(
-                rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f8").tobytes()
-            ),
-            shots=[SHOTS],
-        )
-        for index, rows in enumerate(values)
-    ]
-    sampler = gateway_pb2.SamplerSpec(entries=entries, format=gateway_pb2.RESULT_FORMAT_BITS)
-    return gateway_pb2.JobSpec(qpu="sim", circuits=dump(templates), sampler=sampler)
 
 
 def make_simulator(threads: int = 1) -> AerSimulator:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Stub: TypeAlias = gateway_pb2_grpc.GatewayAsyncStub
 
 COIN_SHOTS = 100
+ANGLES = [list(np.linspace(0.1, 3.0, 17)), [0.5], list(np.linspace(1, 2, 8))]
 
 
 class CoinProvider:
@@ -259,3 +260,8 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - conditions of any kind
             await asyncio.sleep(0.005)
+
+
+def stream_request(job: gateway_pb2.Job) -> gateway_pb2.StreamResultsRequest:
+    """Asks for all results of a job."""
+    return gateway_pb2.StreamResultsRequest(id=job.id)

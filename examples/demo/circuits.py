@@ -139,8 +139,8 @@ def max_cut(gamma: float = 0.35, beta: float = 0.39) -> Task:
             "ties cut": SparsePauliOp.from_sparse_list(terms + constant, num_qubits=qubits)
         },
         max_qubits=10,
-        shots=400_000,
-        uncut_shots=1_000,
+        shots=100_000,
+        uncut_shots=500,
     )
 
 

@@ -21,7 +21,7 @@ def print_qpus(console: Console, qpus: Sequence[QPUDescription]) -> None:
     now = datetime.now(UTC)
     for item in qpus:
         qpu, calibration = item.qpu, item.qpu.calibration
-        days = (now - calibration.time).days if calibration else 0
+        hours = (now - calibration.time).total_seconds() / 3600 if calibration else 0.0
         table.add_row(
             qpu.name,
             qpu.provider,
@@ -29,7 +29,7 @@ def print_qpus(console: Console, qpus: Sequence[QPUDescription]) -> None:
             f"{qpu.queue.estimated_wait_seconds:.0f} s",
             f"{calibration.median_two_qubit_error:.1e}" if calibration else "-",
             f"{calibration.median_readout_error:.1e}" if calibration else "-",
-            f"{days} d ago" if calibration else "-",
+            f"{hours:.0f} h ago" if calibration else "-",
         )
     console.print(table)
 

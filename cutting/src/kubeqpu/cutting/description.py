@@ -21,7 +21,8 @@ def describe(
         lines = [f"The circuit needs no cuts ({plan.num_qubits} qubits)."]
     else:
         lines = [
-            f"{len(plan.cuts)} cuts, {len(plan.fragments)} fragments, κ² = "
+            f"{len(plan.cuts)} cut{'s' if len(plan.cuts) > 1 else ''}, "
+            f"{len(plan.fragments)} fragments, κ² = "
             f"{plan.kappa_squared:,.1f} (found by: {plan.method})"
         ]
         lines += [

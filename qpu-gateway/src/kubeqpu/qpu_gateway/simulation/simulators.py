@@ -45,6 +45,9 @@ def simulator(
         options["noise_model"] = noise
     if method == "density_matrix":
         options |= {"fusion_threshold": 1, "fusion_max_qubit": 2}
+        # Aer drops what acts on qubits that are not read any more, taking for granted that it
+        # keeps the trace. Projections onto the outcome of a measurement do not.
+        options |= {"enable_truncation": False}
     return AerSimulator(**options)
 
 

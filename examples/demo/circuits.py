@@ -79,7 +79,7 @@ def ising_chain(
         },
         max_qubits=7,
         shots=400_000,
-        uncut_shots=4_000,
+        uncut_shots=2_000,
     )
 
 
@@ -139,7 +139,7 @@ def max_cut(gamma: float = 0.35, beta: float = 0.39) -> Task:
             "ties cut": SparsePauliOp.from_sparse_list(terms + constant, num_qubits=qubits)
         },
         max_qubits=10,
-        shots=100_000,
+        shots=50_000,
         uncut_shots=500,
     )
 

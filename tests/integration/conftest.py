@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from kubeqpu.client import GatewayClient
 from tests.integration.gateway_support import Coins, make_settings, serve
 from tests.support.gateway import GatewayProcess
 
@@ -21,6 +22,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     directory = tmp_path_factory.mktemp("gateway")
     with GatewayProcess(directory, qpus=[{"name": "aer", "provider": "aer"}]) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def client(gateway: GatewayProcess) -> Iterator[GatewayClient]:
+    """A client of that gateway whose jobs go to `aer`."""
+    with GatewayClient(gateway.address, qpu="aer") as found:
+        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,24 +33,8 @@ from kubeqpu.client import (
     UnavailableError,
     circuits_to_qpy,
 )
+from tests.support.circuits import ansatz
 from tests.support.gateway import GatewayProcess
-
-
-@pytest.fixture(scope="module")
-def client(gateway: GatewayProcess) -> Iterator[GatewayClient]:
-    with GatewayClient(gateway.address, qpu="aer") as found:
-        yield found
-
-
-def ansatz() -> QuantumCircuit:
-    circuit = QuantumCircuit(3)
-    first, second = Parameter("b"), Parameter("a")
-    circuit.ry(first, 0)
-    circuit.rx(second, 1)
-    circuit.crz(first + second, 0, 1)
-    circuit.cx(1, 2)
-    circuit.h(0)
-    return circuit
 
 
 def sweep(rows: int, shots: int, seed: int = 1) -> SamplerJob:

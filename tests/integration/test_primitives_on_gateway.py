@@ -1,7 +1,5 @@
 """Qiskit's primitives on a real gateway give what Qiskit's own give."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -28,28 +26,11 @@ from kubeqpu.client.qiskit import (
     GatewaySampler,
     SamplerOptions,
 )
-from tests.support.gateway import GatewayProcess
+from tests.support.circuits import ansatz
 
 relaxed = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(scope="module")
-def client(gateway: GatewayProcess) -> Iterator[GatewayClient]:
-    with GatewayClient(gateway.address, qpu="aer") as found:
-        yield found
-
-
-def ansatz() -> QuantumCircuit:
-    circuit = QuantumCircuit(3)
-    first, second = Parameter("b"), Parameter("a")
-    circuit.ry(first, 0)
-    circuit.rx(second, 1)
-    circuit.crz(first + second, 0, 1)
-    circuit.cx(1, 2)
-    circuit.h(0)
-    return circuit
 
 
 OBSERVABLES = ["ZZZ", "XIX", {"ZIZ": 0.5, "YYI": -2.0}, SparsePauliOp(["IXI", "ZZI"], [1.5, 0.25])]

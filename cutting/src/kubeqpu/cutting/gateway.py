@@ -20,6 +20,7 @@ from kubeqpu.client import (
 )
 from kubeqpu.client import EstimatorEntry as ClientEstimatorEntry
 from kubeqpu.client import SamplerEntry as ClientSamplerEntry
+from kubeqpu.client.results import assemble
 from kubeqpu.common.placement import NoFittingQPUError, PlacementClass, place
 from kubeqpu.cutting.errors import ExecutionError
 from kubeqpu.cutting.executors import (
@@ -231,13 +232,14 @@ class GatewayExecutor:
             raise ExecutionError(f"The gateway could not run the fragments: {error}") from error
 
     def _wait(self, task: SamplerTask | EstimatorTask, job: Job) -> JobResult:
-        if self._progress is not None:
-            total = sum(len(entry.parameters) for entry in task.entries)
-            done = 0
-            for chunk in job.results():
-                done += chunk.rows
+        total = sum(len(entry.parameters) for entry in task.entries)
+        done, chunks = 0, []
+        for chunk in job.results():
+            chunks.append(chunk)
+            done += chunk.rows
+            if self._progress is not None:
                 self._progress(task.fragment, done, total)
-        return job.result()
+        return assemble(job.refresh(), chunks)
 
     def _key(self, task: SamplerTask | EstimatorTask) -> str | None:
         """Names a job by its content, so that the same step of the same run finds it again."""

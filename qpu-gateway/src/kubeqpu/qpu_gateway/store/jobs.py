@@ -58,7 +58,7 @@ def insert_job(connection: sa.Connection, new: NewJob, max_unfinished: int) -> t
     values |= {"message": "", "circuits_finished": 0, "qpu_seconds": 0.0}
     inserted = connection.execute(JOBS.insert(), values).inserted_primary_key
     assert inserted is not None
-    connection.execute(SPECS.insert(), {"job_id": new.id, "data": new.spec})
+    connection.execute(SPECS.insert(), {"job_sequence": inserted[0], "data": new.spec})
     values |= {"sequence": inserted[0], "seed": new.seed}
     values |= {"state": JobState.QUEUED, "started_at": None, "finished_at": None}
     del values["result_ttl_seconds"]
@@ -109,7 +109,9 @@ def read_job(
 def read_spec(connection: sa.Connection, job_id: str) -> bytes:
     """Reads a job's serialized spec; the job must exist."""
     spec: bytes = connection.execute(
-        sa.select(SPECS.c.data).where(SPECS.c.job_id == job_id)
+        sa.select(SPECS.c.data)
+        .join(JOBS, JOBS.c.sequence == SPECS.c.job_sequence)
+        .where(JOBS.c.id == job_id)
     ).scalar_one()
     return spec
 
@@ -166,13 +168,14 @@ def change_state(
 
 def delete_expired(connection: sa.Connection, now: float, limit: int) -> int:
     """Deletes jobs whose time is over, with their specs and results; returns how many."""
-    query = sa.select(JOBS.c.id).where(JOBS.c.expires_at <= now).limit(limit)
-    ids = connection.execute(query).scalars().all()
-    if ids:
-        connection.execute(CHUNKS.delete().where(CHUNKS.c.job_id.in_(ids)))
-        connection.execute(SPECS.delete().where(SPECS.c.job_id.in_(ids)))
-        connection.execute(JOBS.delete().where(JOBS.c.id.in_(ids)))
-    return len(ids)
+    query = sa.select(JOBS.c.sequence, JOBS.c.id).where(JOBS.c.expires_at <= now).limit(limit)
+    expired = connection.execute(query).all()
+    if expired:
+        sequences = [row.sequence for row in expired]
+        connection.execute(CHUNKS.delete().where(CHUNKS.c.job_id.in_([row.id for row in expired])))
+        connection.execute(SPECS.delete().where(SPECS.c.job_sequence.in_(sequences)))
+        connection.execute(JOBS.delete().where(JOBS.c.sequence.in_(sequences)))
+    return len(expired)
 
 
 def _check_unfinished(tenant: str, unfinished: int, limit: int) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 # SQLite counts up only columns of exactly this type.
@@ -46,7 +47,13 @@ JOBS = Table(
     UniqueConstraint("tenant", "idempotency_key", name="jobs_idempotency"),
     Index("jobs_by_state", "state", "tenant"),
     Index("jobs_by_tenant", "tenant", "sequence"),
-    Index("jobs_by_expiry", "expires_at"),
+    # Of ended jobs only: a new one then has one index less to be entered in.
+    Index(
+        "jobs_by_expiry",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -54,7 +61,7 @@ JOBS = Table(
 SPECS = Table(
     "specs",
     METADATA,
-    Column("job_id", String(32), primary_key=True),
+    Column("job_sequence", _SERIAL, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
 

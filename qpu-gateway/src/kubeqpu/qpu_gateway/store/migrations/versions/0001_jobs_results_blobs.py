@@ -15,7 +15,7 @@ def upgrade() -> None:
     _create_jobs()
     op.create_table(
         "specs",
-        sa.Column("job_id", sa.String(32), primary_key=True),
+        sa.Column("job_sequence", _SERIAL, primary_key=True, autoincrement=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
     )
     op.create_table(
@@ -68,7 +68,14 @@ def _create_jobs() -> None:
     )
     op.create_index("jobs_by_state", "jobs", ["state", "tenant"])
     op.create_index("jobs_by_tenant", "jobs", ["tenant", "sequence"])
-    op.create_index("jobs_by_expiry", "jobs", ["expires_at"])
+    expiring = sa.text("expires_at IS NOT NULL")
+    op.create_index(
+        "jobs_by_expiry",
+        "jobs",
+        ["expires_at"],
+        sqlite_where=expiring,
+        postgresql_where=expiring,
+    )
 
 
 def downgrade() -> None:

@@ -9,12 +9,16 @@ from tools import crds, values_file
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-OURS = ("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", "kubeqpu-cutting")
-MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting")
+OURS = (
+    *("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", "kubeqpu-cutting"),
+    "kubeqpu-admission",
+)
+MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting", "admission")
 # What each file of pins is made from. No file may record an address, so there is no lock file.
 PINS = {
     "build": ("--group", "pyproject.toml:build"),
     "dev": ("--group", "pyproject.toml:dev", *(f"{member}/pyproject.toml" for member in MEMBERS)),
+    "admission": ("admission/pyproject.toml",),
     "qpu-gateway": ("qpu-gateway/pyproject.toml",),
     "cutting": ("cutting/pyproject.toml",),
 }

@@ -157,6 +157,7 @@ class Gateway:
         )
         submission = Submission(
             self._settings,
+            self._settings.placement_classes(),
             self._qpus,
             self._store,
             RememberingInspector(self._inspector),

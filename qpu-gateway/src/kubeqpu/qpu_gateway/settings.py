@@ -3,10 +3,9 @@
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from kubeqpu.common.placement import (
@@ -25,21 +24,43 @@ class ConfigurationError(ValueError):
     """The flags, the environment or the configuration file are wrong; one sentence says how."""
 
 
-def _is_local(address: str) -> str:
+def is_local(address: str) -> bool:
+    """Tells whether only this machine can reach a listen address."""
+    if address.startswith("unix:"):
+        return True
     host = address.rpartition(":")[0].strip("[]")
-    if address.startswith("unix:") or host == "localhost" or _is_loopback(host):
-        return address
-    raise ValueError(
-        f"listen address {address!r} can be reached from other machines, and callers are not "
-        "authenticated yet; use a loopback address such as 127.0.0.1:7070 or unix:/run/gateway.sock"
-    )
-
-
-def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class TLSSettings(BaseModel):
+    """The certificate that callers see; both files are read again when they change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    certificate: Path
+    """File with the certificate chain, PEM."""
+    key: Path
+    """File with its private key, PEM."""
+
+
+class ClusterSettings(BaseModel):
+    """The Kubernetes cluster that knows the callers and keeps the QPU objects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    gateway: str
+    """Name of this gateway, the same for all its replicas."""
+    namespace: str
+    """Where this gateway runs, and where it renews its QPUs' Leases."""
+    endpoint: str
+    """Where callers in the cluster reach it, as host:port."""
+    owners: dict[str, str] = Field(default_factory=dict)
+    """By QPU, the ClusterRole with which the QPU object is collected."""
+    audience: str = "kubeqpu.io/gateway"
+    """Audience that callers' tokens must have."""
 
 
 class Limits(BaseModel):
@@ -85,8 +106,19 @@ class ClassSettings(BaseModel):
 class GatewaySettings(Settings):
     """Settings of the gateway."""
 
-    listen: tuple[Annotated[str, AfterValidator(_is_local)], ...] = ("127.0.0.1:7070",)
-    """Addresses to serve on: host:port on loopback, or unix:<path>."""
+    listen: tuple[str, ...] = ("127.0.0.1:7070",)
+    """Addresses to serve on: host:port or unix:<path>. Beyond loopback, `tls` and `cluster` must be
+    set too."""
+    health_listen: str | None = None
+    """Another address, as host:port, that serves the health service alone, without TLS."""
+    tls: TLSSettings | None = None
+    """The certificate for all addresses but unix sockets; null serves without TLS."""
+    cluster: ClusterSettings | None = None
+    """The cluster whose callers are served; null believes callers what they say, on loopback."""
+    pod_name: str = ""
+    """Name of the gateway's pod."""
+    node_name: str = ""
+    """Name of the node that the gateway's pod runs on."""
     data_dir: Path = Path("data")
     """Directory of the database; made if it does not exist."""
     config: Path | None = None
@@ -145,6 +177,7 @@ def load_settings(arguments: list[str] | None = None) -> GatewaySettings:
         reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         raise ConfigurationError(f"A flag is wrong: {' '.join(reason.split())}.") from error
     _check_names(settings)
+    _check_exposure(settings)
     return settings
 
 
@@ -196,3 +229,13 @@ def _check_names(settings: GatewaySettings) -> None:
         )
     if not settings.listen:
         raise ConfigurationError("The gateway has no listen address; set at least one.")
+
+
+def _check_exposure(settings: GatewaySettings) -> None:
+    for address in settings.listen:
+        if not is_local(address) and (settings.tls is None or settings.cluster is None):
+            raise ConfigurationError(
+                f"Listen address {address!r} can be reached from other machines, so callers have "
+                "to be authenticated; set `tls` and `cluster`, or use a loopback address such as "
+                "127.0.0.1:7070 or unix:/run/gateway.sock."
+            )

@@ -63,7 +63,8 @@ class Submission:
     """Takes jobs in.
 
     Args:
-        settings: Limits, classes and defaults.
+        settings: Limits and defaults.
+        classes: QPU classes by name, which may change at any time.
         qpus: The QPUs of this gateway.
         store: Where jobs go.
         inspector: Loads the circuits.
@@ -74,6 +75,7 @@ class Submission:
     def __init__(
         self,
         settings: GatewaySettings,
+        classes: Mapping[str, PlacementClass],
         qpus: QPUs,
         store: Store,
         inspector: Inspector,
@@ -81,7 +83,7 @@ class Submission:
         telemetry: Telemetry,
     ) -> None:
         self._settings = settings
-        self._classes = settings.placement_classes()
+        self._classes = classes
         self._qpus = qpus
         self._store = store
         self._inspector = inspector

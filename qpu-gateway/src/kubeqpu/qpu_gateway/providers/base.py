@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -19,6 +20,8 @@ class QPUSettings(BaseModel):
         slots: How many pods, and how many batches, may use it at once.
         resource_name: Extended resource that offers its slots.
         slot_placement: Where its slots live.
+        slot_node_selector: Labels of the nodes that slots are spread over.
+        credentials_dir: Directory with the provider's credentials, one file per key.
         options: The provider's own settings, checked by the provider.
     """
 
@@ -29,6 +32,8 @@ class QPUSettings(BaseModel):
     slots: int = Field(default=1, ge=1, le=1000)
     resource_name: str = names.RESOURCE_QPU
     slot_placement: Literal["Gateway", "Spread"] = "Gateway"
+    slot_node_selector: dict[str, str] = Field(default_factory=dict)
+    credentials_dir: Path | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
 
 

@@ -150,9 +150,9 @@ async def measure_submit(stub: Stub, qpu: str, known: bool) -> list[float]:
 
     Args:
         stub: The gateway.
-        qpu: `away` for a QPU that computes elsewhere, as a real one does, and has a queue; `sim` for
-            the simulator of this machine, whose work on each job is waited for, untimed: what the
-            gateway and its loader have in the processor's caches is gone then.
+        qpu: `away` for a QPU that computes elsewhere, as a real one does, and has a queue; `sim`
+            for the simulator of this machine, whose work on each job is waited for, untimed: what
+            the gateway and its loader have in the processor's caches is gone then.
         known: Whether all jobs have the same circuit with new parameter values, as in a variational
             loop; else every circuit is new to the gateway.
     """
@@ -281,9 +281,9 @@ def run() -> Report:
         "parameter_binds",
         "gateway": "QPY written, submitted, stored, run in one worker, streamed, all included",
         "two_worker_ratio": "two workers against bare Aer on one thread",
-        "submit": f"{SMALL_JOBS} jobs of one 3-qubit circuit, one after another, for a QPU that "
-        "computes elsewhere; every circuit new to the gateway, or known with new parameter values",
-        "submit_after_simulation": "the same for the local simulator, each after the last one ended",
+        "submit": f"{SMALL_JOBS} jobs of one 3-qubit circuit, one after another, for a QPU "
+        "elsewhere; every circuit new to the gateway, or known with new parameter values",
+        "submit_after_simulation": "the same for the local simulator, each after the last ended",
         "enqueue": f"{ENQUEUED_JOBS} jobs of {ENQUEUED_CIRCUITS} unique circuits, four callers; "
         "the QPU takes nothing yet, or (while_running) a worker computes on the same processors",
         "repeats": f"median of {REPEATS}",

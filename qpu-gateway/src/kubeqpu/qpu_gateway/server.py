@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +24,7 @@ from kubeqpu.qpu_gateway.settings import ConfigurationError, GatewaySettings
 from kubeqpu.qpu_gateway.store import Store
 from kubeqpu.qpu_gateway.submission import Inspector, Submission
 from kubeqpu.qpu_gateway.telemetry import Telemetry
+from kubeqpu.qpu_gateway.tls import Certificate
 from kubeqpu.qpu_gateway.workers import WorkerPool
 
 _LOG = structlog.get_logger(__name__)
@@ -65,11 +66,14 @@ class Gateway:
             self._qpus, self._store, self._feed, self._telemetry, settings.batch_seconds
         )
         self._health = health.aio.HealthServicer()
+        self._certificate = None if settings.tls is None else Certificate(settings.tls)
         self._server = self._make_server()
+        self._health_server: grpc.aio.Server | None = None
         self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
         self._stopped = False
         self.addresses: tuple[str, ...] = ()
+        self.health_address: str | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -106,6 +110,9 @@ class Gateway:
         if self._inspector is self._workers:
             self._background.append(asyncio.create_task(self._warm_up()))
         await self._server.start()
+        if self._settings.health_listen is not None:
+            self._health_server = self._serve_health(self._settings.health_listen)
+            await self._health_server.start()
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self.addresses = addresses
@@ -129,6 +136,8 @@ class Gateway:
         await self._dispatcher.stop(grace)
         self._feed.close()
         await serving
+        if self._health_server is not None:
+            await self._health_server.stop(None)
         await asyncio.gather(*(qpu.close() for qpu in self._qpus.values()))
         await self._workers.close()
         await asyncio.to_thread(self._store.close)
@@ -178,15 +187,17 @@ class Gateway:
         return server
 
     def _listen(self, address: str) -> str:
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"The gateway cannot listen on {address}; it may be in use. Choose another address."
-            ) from error
-        if address.startswith("unix:"):
-            return address
-        return f"{address.rpartition(':')[0]}:{port}"
+        if self._certificate is None or address.startswith("unix:"):
+            return _bind(address, lambda: self._server.add_insecure_port(address))
+        credentials = self._certificate.credentials()
+        return _bind(address, lambda: self._server.add_secure_port(address, credentials))
+
+    def _serve_health(self, address: str) -> grpc.aio.Server:
+        """Serves what a kubelet's probe asks for, which speaks no TLS and has no token."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self.health_address = _bind(address, lambda: server.add_insecure_port(address))
+        return server
 
     def _serve_metrics(self, port: int) -> MetricsServer:
         address = self._settings.metrics_address
@@ -214,6 +225,16 @@ class Gateway:
             except Exception:
                 _LOG.exception("Sweep failed")
             await asyncio.sleep(self._settings.sweep_interval_seconds)
+
+
+def _bind(address: str, add_port: Callable[[], int]) -> str:
+    try:
+        port = add_port()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"The gateway cannot listen on {address}; it may be in use. Choose another address."
+        ) from error
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
 async def serve(settings: GatewaySettings) -> None:

@@ -42,6 +42,9 @@ class CoinProvider:
         rows_per_chunk: How many rows come back together.
     """
 
+    backend_name = "coin"
+    simulator = True
+
     def __init__(self, settings: QPUSettings) -> None:
         self.settings = settings
         self.batches: list[Batch] = []

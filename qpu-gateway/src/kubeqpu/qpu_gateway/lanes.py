@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import random
-import time
 from collections.abc import Callable
 
 import structlog
 
 from kubeqpu.proto.v1 import gateway_pb2
 from kubeqpu.qpu_gateway import batches
+from kubeqpu.qpu_gateway.backoff import Backoff
 from kubeqpu.qpu_gateway.batch_run import BatchRun
 from kubeqpu.qpu_gateway.errors import (
     CircuitError,
@@ -33,6 +33,8 @@ _LOG = structlog.get_logger(__name__)
 _SMALL_SPEC_BYTES = 16 * 2**10
 # A batch that lasts longer is reported as running before it has results.
 _REPORT_RUNNING_SECONDS = 0.05
+# After these a batch is tried again.
+_PASSING = (ProviderUnavailableError, ResourceExhaustedError)
 
 
 class Lane:
@@ -58,14 +60,14 @@ class Lane:
         self._wake = asyncio.Event()
         self._at_provider = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures = 0
-        self._retry_at = 0.0
+        self._backoff = Backoff()
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._seconds_per_circuit = 0.0
         self._stopping = False
         qpu.count_pending = self._queue.count_circuits
         qpu.count_running = lambda: self._at_provider
         qpu.seconds_per_circuit = lambda: self._seconds_per_circuit
+        qpu.on_schedulable = self._wake.set
         telemetry.watch_pending(qpu.name, self._queue.count_circuits)
 
     def submit(self, job: Job, spec: bytes | None) -> None:
@@ -108,9 +110,9 @@ class Lane:
     async def _fill_slots(self) -> None:
         slots = self._qpu.settings.slots
         while not self._stopping and self._at_provider < slots:
-            if time.monotonic() < self._retry_at:
+            if self._backoff.seconds_left > 0:
                 return
-            queued = self._queue.first_waiting()
+            queued = self._queue.first_waiting(begun_only=self._qpu.unschedulable)
             if queued is None:
                 return
             if queued.work is None:
@@ -180,14 +182,12 @@ class Lane:
         try:
             await self._iterate(queued, work, run, release)
             await run.finish()
-            self._failures = 0
+            self._backoff.succeed()
         except asyncio.CancelledError:
             await run.settle()
             raise
-        except ProviderUnavailableError as error:
-            await self._postpone(queued, work, run, error, "unavailable")
-        except ResourceExhaustedError as error:
-            await self._postpone(queued, work, run, error, "store")
+        except _PASSING as error:
+            await self._postpone(queued, work, run, error)
         except GatewayError as error:
             await self._refuse(queued, error)
         except Exception:
@@ -206,6 +206,10 @@ class Lane:
             await run.iterate(self._qpu.provider.run)
             work.observe(run.rows, run.seconds)
             self._learn(run.rows, run.seconds)
+        except _PASSING:
+            # Before the slot is free, or the next batch would start at once and fail as well.
+            self._back_off()
+            raise
         finally:
             # The slot is free as soon as the provider is: storing the rest needs none.
             release()
@@ -236,32 +240,27 @@ class Lane:
         self._seconds_per_circuit = newest if known == 0 else 0.7 * known + 0.3 * newest
 
     async def _postpone(
-        self, queued: QueuedJob, work: Work, run: BatchRun, error: Exception, kind: str
+        self, queued: QueuedJob, work: Work, run: BatchRun, error: GatewayError
     ) -> None:
-        self._telemetry.count_failure(self._qpu.name, kind)
-        work.give_back(await run.settle())
         self._back_off()
+        away = isinstance(error, ProviderUnavailableError)
+        self._telemetry.count_failure(self._qpu.name, "unavailable" if away else "store")
+        work.give_back(await run.settle())
+        self._wake.set()
         _LOG.warning(
             "Batch postponed",
             job=queued.job.reference,
             qpu=self._qpu.name,
             reason=str(error),
-            failures=self._failures,
+            failures=self._backoff.failures,
         )
 
     def _back_off(self) -> None:
-        self._failures += 1
-        wait = batches.choose_retry_seconds(self._failures, self._random)
-        self._retry_at = time.monotonic() + wait
-        asyncio.get_running_loop().call_later(wait + 0.001, self._wake.set)
+        asyncio.get_running_loop().call_later(self._backoff.fail() + 0.001, self._wake.set)
 
     async def _refuse(self, queued: QueuedJob, error: GatewayError) -> None:
-        kind = "provider"
-        if isinstance(error, CircuitError):
-            kind = "circuit"
-        elif isinstance(error, WorkerError):
-            kind = "worker"
-        self._telemetry.count_failure(self._qpu.name, kind)
+        kinds = {CircuitError: "circuit", WorkerError: "worker"}
+        self._telemetry.count_failure(self._qpu.name, kinds.get(type(error), "provider"))
         await self._fail(queued, str(error))
 
     async def _fail(self, queued: QueuedJob, message: str) -> None:

@@ -1,5 +1,6 @@
 """Turns QPUs and jobs into wire messages or plain data. Pure."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from google.protobuf import timestamp_pb2
@@ -39,8 +40,20 @@ def to_job_message(job: Job) -> gateway_pb2.Job:
     return message
 
 
-def to_qpu(message: qpu_pb2.QPU, slots_held: int) -> QPU:
-    """Gives a QPU as placement wants it."""
+def to_qpu(
+    message: qpu_pb2.QPU,
+    slots_held: int,
+    unschedulable: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> QPU:
+    """Gives a QPU as placement wants it.
+
+    Args:
+        message: Its description.
+        slots_held: How many of its slots are in use.
+        unschedulable: Whether it is cordoned.
+        labels: Labels of its API object.
+    """
     return QPU(
         name=message.name,
         provider=message.provider,
@@ -63,6 +76,8 @@ def to_qpu(message: qpu_pb2.QPU, slots_held: int) -> QPU:
         calibration=_calibration(message),
         slots=message.slots,
         slots_held=slots_held,
+        labels=dict(labels or {}),
+        unschedulable=unschedulable,
     )
 
 

@@ -66,6 +66,13 @@ class ServedQPU:
     Args:
         settings: Its section of the configuration.
         provider: What runs its circuits.
+
+    Attributes:
+        count_pending: Counts the circuits that wait or run here.
+        count_running: Counts the batches at the provider.
+        seconds_per_circuit: How long a circuit takes on average.
+        on_schedulable: Called when the QPU is no longer cordoned.
+        labels: Labels of its API object; none without a cluster.
     """
 
     def __init__(self, settings: QPUSettings, provider: Provider) -> None:
@@ -74,6 +81,9 @@ class ServedQPU:
         self.count_pending: Callable[[], int] = lambda: 0
         self.count_running: Callable[[], int] = lambda: 0
         self.seconds_per_circuit: Callable[[], float] = lambda: 0.0
+        self.on_schedulable: Callable[[], None] = lambda: None
+        self.labels: Mapping[str, str] = {}
+        self._unschedulable = False
         self._started = asyncio.Event()
         self._tried = asyncio.Event()
         self._problem = "its provider is starting"
@@ -84,6 +94,32 @@ class ServedQPU:
     def name(self) -> str:
         """Name of the QPU."""
         return self.settings.name
+
+    @property
+    def unschedulable(self) -> bool:
+        """Whether it is cordoned: jobs that have begun are finished, no other is started."""
+        return self._unschedulable
+
+    @unschedulable.setter
+    def unschedulable(self, value: bool) -> None:
+        changed, self._unschedulable = value != self._unschedulable, value
+        if not changed:
+            return
+        _LOG.info("QPU cordoned" if value else "QPU uncordoned", qpu=self.name)
+        if not value:
+            self.on_schedulable()
+
+    def check_schedulable(self) -> None:
+        """Checks that new jobs are taken.
+
+        Raises:
+            ProviderUnavailableError: If the QPU is cordoned.
+        """
+        if self._unschedulable:
+            raise ProviderUnavailableError(
+                f"QPU {self.name} is cordoned by an operator and takes no new jobs; choose another "
+                "QPU, or wait until it is uncordoned."
+            )
 
     def start(self) -> None:
         """Starts the provider in the background, over and over until it succeeds."""
@@ -99,6 +135,11 @@ class ServedQPU:
         except Exception:
             _LOG.exception("Provider failed to close", qpu=self.name)
 
+    @property
+    def starting(self) -> bool:
+        """Whether its provider's first attempt to start goes on."""
+        return not self._tried.is_set()
+
     async def wait_started(self) -> None:
         """Waits until the provider runs; it may never."""
         await self._started.wait()
@@ -106,7 +147,9 @@ class ServedQPU:
     async def describe(self, include_target: bool = False) -> qpu_pb2.QPU:
         """Describes the QPU now, with this gateway's own queue."""
         if not self._started.is_set():
-            message = qpu_pb2.QPU()
+            message = qpu_pb2.QPU(
+                backend_name=self.provider.backend_name, simulator=self.provider.simulator
+            )
             message.conditions.add(
                 type="Ready",
                 status="False",

@@ -131,13 +131,18 @@ class Submission:
         self, spec: gateway_pb2.JobSpec, summaries: Sequence[CircuitSummary]
     ) -> tuple[str, str]:
         if spec.HasField("qpu"):
-            check_fitness(spec, summaries, await self._qpus[spec.qpu].describe_recently())
+            qpu = self._qpus[spec.qpu]
+            qpu.check_schedulable()
+            check_fitness(spec, summaries, await qpu.describe_recently())
             return spec.qpu, ""
         described = await asyncio.gather(*(qpu.describe() for qpu in self._qpus.values()))
         fitting, refused = _divide(spec, summaries, described)
         if not fitting:
             raise InvalidRequestError(f"No QPU can run this job. {' '.join(refused.values())}")
-        candidates = [to_qpu(item, self._qpus[item.name].count_running()) for item in fitting]
+        candidates = []
+        for item in fitting:
+            qpu = self._qpus[item.name]
+            candidates.append(to_qpu(item, qpu.count_running(), qpu.unschedulable, qpu.labels))
         wanted = _with_width(self._classes[spec.qpu_class], summaries)
         try:
             chosen = place(candidates, wanted, datetime.now(UTC), _shape(spec, summaries))

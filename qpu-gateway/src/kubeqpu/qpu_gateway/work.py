@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubeqpu.proto.v1 import gateway_pb2
 from kubeqpu.qpu_gateway import batches, merging
-from kubeqpu.qpu_gateway.jobs import Job, entry_rows
+from kubeqpu.qpu_gateway.jobs import Job, JobState, entry_rows
 from kubeqpu.qpu_gateway.providers.base import Span
 
 # How much the newest batch counts in the running mean of seconds per row.
@@ -81,6 +81,12 @@ class QueuedJob:
         """Whether rows wait to be run, as far as is known."""
         return self.work is None or self.work.pending_rows > 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of it ran or runs, so that a cordoned QPU finishes it."""
+        stored = self.job.state is JobState.RUNNING or self.job.circuits_finished > 0
+        return stored or bool(self.tasks)
+
 
 class JobQueue:
     """Unfinished jobs of one QPU in the order in which they are served."""
@@ -111,10 +117,15 @@ class JobQueue:
             del self._order[index]
         return queued
 
-    def first_waiting(self) -> QueuedJob | None:
-        """Finds the job whose rows run next, or None."""
+    def first_waiting(self, begun_only: bool = False) -> QueuedJob | None:
+        """Finds the job whose rows run next, or None.
+
+        Args:
+            begun_only: Leaves out jobs of which nothing ran yet.
+        """
         candidates: Iterable[QueuedJob] = (self._by_id[job_id] for _, job_id in self._order)
-        return next((queued for queued in candidates if queued.waits), None)
+        waiting = (queued for queued in candidates if queued.waits)
+        return next((queued for queued in waiting if queued.begun or not begun_only), None)
 
     def count_circuits(self) -> int:
         """Counts circuits that wait or run."""

@@ -52,6 +52,16 @@ class AerProvider:
         self._engine = self._engine_settings()
         self._engine_key = engine_key(self._engine)
 
+    @property
+    def backend_name(self) -> str:
+        """Aer's simulator on the chosen device."""
+        return f"aer_simulator_{self._options.device.lower()}"
+
+    @property
+    def simulator(self) -> bool:
+        """It is one."""
+        return True
+
     async def start(self) -> None:
         """Starts the workers and checks that Aer has the device; idempotent.
 
@@ -75,8 +85,8 @@ class AerProvider:
         return qpu_pb2.QPU(
             name=self._settings.name,
             provider=self._settings.provider,
-            backend_name=f"aer_simulator_{options.device.lower()}",
-            simulator=True,
+            backend_name=self.backend_name,
+            simulator=self.simulator,
             noisy=False,
             num_qubits=options.num_qubits,
             slots=self._settings.slots,

@@ -70,6 +70,14 @@ class Provider(Protocol):
     QPU's section of the gateway's configuration.
     """
 
+    @property
+    def backend_name(self) -> str:
+        """The provider's own name for the QPU, known from its options before it starts."""
+
+    @property
+    def simulator(self) -> bool:
+        """Whether results are computed classically; known before it starts, and never changes."""
+
     async def start(self) -> None:
         """Connects and loads the backend; idempotent.
 

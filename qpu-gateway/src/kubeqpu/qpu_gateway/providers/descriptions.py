@@ -2,9 +2,11 @@
 
 import statistics
 from collections.abc import Iterable
+from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kubeqpu.common.api import shorten_seconds
 from kubeqpu.proto.v1 import qpu_pb2
 from kubeqpu.qpu_gateway.simulation.device import Device
 
@@ -23,6 +25,31 @@ def describe_calibration(device: Device) -> qpu_pb2.Calibration:
         median_t2_seconds=_median(qubit.t2 for qubit in device.qubits),
         eplg=device.eplg,
         dead_edges=device.dead_edges(),
+    )
+
+
+def describe_age(
+    calibration_id: str, taken: datetime, now: datetime, max_age_hours: float | None
+) -> qpu_pb2.Condition:
+    """Gives the condition `Calibrated`; a limit of None accepts any age.
+
+    The message of a recent calibration has no age in it, so that it does not change all the time.
+    """
+    what = f"Calibration {calibration_id} of {taken:%Y-%m-%dT%H:%M:%SZ}"
+    hours = (now - taken).total_seconds() / 3600
+    if max_age_hours is None or hours <= max_age_hours:
+        return qpu_pb2.Condition(
+            type="Calibrated",
+            status="True",
+            reason="CalibrationRecent",
+            message=f"{what} counts{'' if max_age_hours is None else f' for {max_age_hours:g} h'}.",
+        )
+    return qpu_pb2.Condition(
+        type="Calibrated",
+        status="False",
+        reason="CalibrationTooOld",
+        message=f"{what} is {shorten_seconds(hours * 3600)} old, above the limit of "
+        f"{max_age_hours:g} h; wait for the next one, or raise the limit.",
     )
 
 

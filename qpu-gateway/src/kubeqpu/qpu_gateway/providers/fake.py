@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from kubeqpu.proto.v1 import gateway_pb2, qpu_pb2
 from kubeqpu.qpu_gateway.errors import ProviderError, ProviderUnavailableError
 from kubeqpu.qpu_gateway.providers.base import Batch, QPUSettings
-from kubeqpu.qpu_gateway.providers.descriptions import describe_calibration, describe_target
+from kubeqpu.qpu_gateway.providers.descriptions import (
+    describe_age,
+    describe_calibration,
+    describe_target,
+)
 from kubeqpu.qpu_gateway.simulation.device import Device, restrict
 from kubeqpu.qpu_gateway.simulation.drift import CalibrationDrift, drift_calibration
 from kubeqpu.qpu_gateway.simulation.subsets import best_line, is_connected
@@ -91,7 +95,17 @@ class FakeProvider:
         self._state: FakeState = FakeState.model_validate(
             self._options.model_dump(include=set(FakeState.model_fields))
         )
-        self._current: tuple[CalibrationDrift, Device, str] | None = None
+        self._current: tuple[CalibrationDrift, Device, qpu_pb2.QPU] | None = None
+
+    @property
+    def backend_name(self) -> str:
+        """Class of the fake backend."""
+        return self._options.backend
+
+    @property
+    def simulator(self) -> bool:
+        """It computes what a noisy device would return."""
+        return True
 
     async def start(self) -> None:
         """Reads the backend and picks its qubits; idempotent.
@@ -112,8 +126,8 @@ class FakeProvider:
         qpu = qpu_pb2.QPU(
             name=self._settings.name,
             provider=self._settings.provider,
-            backend_name=self._options.backend,
-            simulator=True,
+            backend_name=self.backend_name,
+            simulator=self.simulator,
             noisy=True,
             slots=self._settings.slots,
             max_shots=self._options.max_shots,
@@ -135,11 +149,9 @@ class FakeProvider:
                 type="Ready", status="False", reason="NotStarted", message="The provider starts."
             )
             return qpu
-        device, _ = self._device()
-        qpu.num_qubits = device.num_qubits
-        qpu.basis_gates.extend(item.name for item in device.instructions if item.gates)
-        qpu.calibration.CopyFrom(describe_calibration(device))
-        qpu.conditions.extend(self._conditions(device))
+        device, described = self._device()
+        qpu.MergeFrom(described)
+        qpu.conditions.extend(self._conditions(device, described.calibration.id))
         if include_target:
             qpu.target.CopyFrom(describe_target(device))
         return qpu
@@ -151,7 +163,8 @@ class FakeProvider:
             raise ProviderUnavailableError(f"{self._settings.name} is away: {self._outage()}.")
         if self._state.delay_seconds:
             await asyncio.sleep(self._state.delay_seconds)
-        device, calibration_id = self._device()
+        device, described = self._device()
+        calibration_id = described.calibration.id
         settings: dict[str, JsonValue] = {
             "qpu": self._settings.name,
             "calibration_id": calibration_id,
@@ -190,13 +203,19 @@ class FakeProvider:
             )
         return restrict(device, options.qubits)
 
-    def _device(self) -> tuple[Device, str]:
-        """The device with its calibration now, and the calibration's id."""
+    def _device(self) -> tuple[Device, qpu_pb2.QPU]:
+        """The device with its calibration now, and what is reported of both."""
         assert self._snapshot is not None
         drift = self._state.calibration
         if self._current is None or self._current[0] != drift:
             device = drift_calibration(self._snapshot, drift, self._started_at)
-            self._current = (drift, device, device.calibration_id)
+            # Kept: to digest and summarise hundreds of gates takes longer than all the rest.
+            described = qpu_pb2.QPU(
+                num_qubits=device.num_qubits,
+                basis_gates=[item.name for item in device.instructions if item.gates],
+                calibration=describe_calibration(device),
+            )
+            self._current = (drift, device, described)
         return self._current[1], self._current[2]
 
     def _read_control_file(self) -> None:
@@ -222,20 +241,17 @@ class FakeProvider:
     def _outage(self) -> str:
         return self._state.outage if isinstance(self._state.outage, str) else "there is an outage"
 
-    def _conditions(self, device: Device) -> list[qpu_pb2.Condition]:
+    def _conditions(self, device: Device, calibration_id: str) -> list[qpu_pb2.Condition]:
         away = self._state.outage is not False
         status, reason = ("False", "Outage") if away else ("True", "SimulatorAvailable")
         message = f"The provider reports: {self._outage()}." if away else ""
-        age = datetime.now(UTC) - device.calibrated_at
-        limit = self._options.max_age_hours
-        stale = limit is not None and age.total_seconds() > limit * 3600
         return [
             qpu_pb2.Condition(type="Ready", status=status, reason=reason, message=message),
             qpu_pb2.Condition(type="Accepting", status=status, reason=reason, message=message),
-            qpu_pb2.Condition(
-                type="Calibrated",
-                status="False" if stale else "True",
-                reason="CalibrationTooOld" if stale else "CalibrationRecent",
-                message=f"Calibrated {age.total_seconds() / 3600:.1f} hours ago.",
+            describe_age(
+                calibration_id,
+                device.calibrated_at,
+                datetime.now(UTC),
+                self._options.max_age_hours,
             ),
         ]

@@ -12,3 +12,12 @@ RESOURCES = (RESOURCE_QPU, RESOURCE_GPU_SIMULATOR, RESOURCE_CPU_SIMULATOR)
 ENV_GATEWAY = "KUBEQPU_GATEWAY"
 ENV_QPU = "KUBEQPU_QPU"
 ENV_SLOT = "KUBEQPU_SLOT"
+
+# How callers of a gateway prove who they are: the audience of their tokens, where pods find token
+# and authority, and where else they may be.
+AUDIENCE = f"{DOMAIN}/gateway"
+TOKEN_FILE = f"/var/run/secrets/{DOMAIN}/token"
+CA_FILE = f"/var/run/secrets/{DOMAIN}/ca.crt"
+ENV_TOKEN_FILE = "KUBEQPU_TOKEN_FILE"  # noqa: S105 - a name
+ENV_CA_FILE = "KUBEQPU_CA_FILE"
+METADATA_TENANT = "kubeqpu-tenant"

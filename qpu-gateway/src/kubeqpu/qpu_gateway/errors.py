@@ -1,7 +1,7 @@
 """Everything the gateway refuses or fails at.
 
-Each message says what happened, what was expected, and what to do; `service` maps the classes to
-gRPC status codes in one place.
+Each message says what happened, what was expected, and what to do; `interceptor` maps the classes
+to gRPC status codes in one place.
 """
 
 
@@ -31,6 +31,18 @@ class ConflictError(GatewayError):
 
 class ResourceExhaustedError(GatewayError):
     """A size, count or disk limit is reached."""
+
+
+class UnauthenticatedError(GatewayError):
+    """Nobody vouches for the caller."""
+
+
+class PermissionDeniedError(GatewayError):
+    """The caller is known and may not do this."""
+
+
+class ClusterUnavailableError(GatewayError):
+    """The API server does not answer, so it is not known who calls or what they may do."""
 
 
 class ProviderError(GatewayError):

@@ -1,9 +1,11 @@
 """Wakes readers of results when a job they read has more."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 from kubeqpu.proto.v1 import gateway_pb2
+from kubeqpu.qpu_gateway.access.control import StandingRight
 from kubeqpu.qpu_gateway.errors import ProviderUnavailableError
 from kubeqpu.qpu_gateway.jobs import Job
 from kubeqpu.qpu_gateway.store import Store
@@ -39,15 +41,19 @@ class Feed:
             self.notify(job_id)
 
     async def stream(
-        self, job_id: str, tenant: str
+        self, job_id: str, right: StandingRight | None = None
     ) -> AsyncGenerator[gateway_pb2.ResultChunk | Job, None]:
         """Gives a job's chunks as they are stored, then the final job.
 
+        Args:
+            job_id: The job, which the reader may read now.
+            right: The reader's right to it, or None for one that cannot end.
+
         Raises:
-            NotFoundError: If there is no such job of this tenant, or it expires meanwhile.
+            NotFoundError: If the job expires meanwhile.
             ProviderUnavailableError: If the gateway stops first.
+            GatewayError: If the right ends.
         """
-        await self._store.read_job(job_id, tenant)
         changed = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(changed)
         try:
@@ -56,22 +62,30 @@ class Feed:
                 changed.clear()
                 job, chunks = await self._store.read_chunks(job_id, position, _READ_BYTES)
                 for sequence, data in chunks:
+                    if right is not None:
+                        await right.check()
                     yield gateway_pb2.ResultChunk.FromString(data)
                     position = sequence
                 if job.state.final and not chunks:
                     yield job
                     return
                 if not chunks:
-                    await self._wait(changed)
+                    await self._wait(changed, right)
         finally:
             readers = self._waiting[job_id]
             readers.discard(changed)
             if not readers:
                 del self._waiting[job_id]
 
-    async def _wait(self, changed: asyncio.Event) -> None:
-        if not self._closed:
-            await changed.wait()
+    async def _wait(self, changed: asyncio.Event, right: StandingRight | None) -> None:
+        while not (self._closed or changed.is_set()):
+            if right is None:
+                await changed.wait()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(right.idle_seconds):
+                    await changed.wait()
+            await right.check()
         if self._closed:
             raise ProviderUnavailableError(
                 "The gateway is stopping; stream the results again, stored ones are kept."

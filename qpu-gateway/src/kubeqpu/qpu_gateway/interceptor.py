@@ -9,12 +9,15 @@ import grpc
 import structlog
 
 from kubeqpu.qpu_gateway.errors import (
+    ClusterUnavailableError,
     ConflictError,
     GatewayError,
     InvalidRequestError,
     NotFoundError,
+    PermissionDeniedError,
     ProviderUnavailableError,
     ResourceExhaustedError,
+    UnauthenticatedError,
 )
 from kubeqpu.qpu_gateway.telemetry import RPCS, Telemetry
 
@@ -22,10 +25,13 @@ _LOG = structlog.get_logger(__name__)
 
 # The first class an error is an instance of decides.
 _CODES: tuple[tuple[type[GatewayError], grpc.StatusCode], ...] = (
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED),
     (InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (NotFoundError, grpc.StatusCode.NOT_FOUND),
     (ConflictError, grpc.StatusCode.ALREADY_EXISTS),
     (ResourceExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (ClusterUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (ProviderUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (GatewayError, grpc.StatusCode.INTERNAL),
 )

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
+from kubeqpu.qpu_gateway.access import Access, EmbeddedAccess
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import GatewayError
 from kubeqpu.qpu_gateway.feed import Feed
@@ -41,6 +42,7 @@ class Gateway:
         settings: Its settings.
         factories: Providers by name; None takes those installed.
         inspector: Loads and describes circuits; None does it in worker processes.
+        access: Knows callers and their rights; None believes everybody.
 
     Raises:
         ConfigurationError: If a QPU's provider or options are wrong, or the data directory cannot
@@ -52,8 +54,10 @@ class Gateway:
         settings: GatewaySettings,
         factories: Mapping[str, ProviderFactory] | None = None,
         inspector: Inspector | None = None,
+        access: Access | None = None,
     ) -> None:
         self._settings = settings
+        self._access = access or EmbeddedAccess()
         self._workers = WorkerPool(settings.workers)
         self._inspector = inspector or self._workers
         self._qpus = QPUs(settings.qpus, factories or load_factories(), self._workers)
@@ -172,6 +176,7 @@ class Gateway:
             RememberingInspector(self._inspector),
             self._dispatcher,
             self._telemetry,
+            access=self._access,
         )
         service = GatewayService(
             self._settings,
@@ -181,6 +186,7 @@ class Gateway:
             self._dispatcher,
             self._feed,
             self._telemetry,
+            access=self._access,
         )
         gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -19,6 +19,8 @@ from kubeqpu.common.placement import (
     place,
 )
 from kubeqpu.proto.v1 import gateway_pb2, qpu_pb2
+from kubeqpu.qpu_gateway.access import Access, Caller, Verb
+from kubeqpu.qpu_gateway.access.control import AccessControl
 from kubeqpu.qpu_gateway.circuits import CircuitSummary
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import (
@@ -70,9 +72,10 @@ class Submission:
         inspector: Loads the circuits.
         dispatcher: Runs stored jobs.
         telemetry: Told what happens.
+        access: Knows callers and their rights.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a job passes on its way in
         self,
         settings: GatewaySettings,
         classes: Mapping[str, PlacementClass],
@@ -81,6 +84,8 @@ class Submission:
         inspector: Inspector,
         dispatcher: Dispatcher,
         telemetry: Telemetry,
+        *,
+        access: Access,
     ) -> None:
         self._settings = settings
         self._classes = classes
@@ -89,8 +94,9 @@ class Submission:
         self._inspector = inspector
         self._dispatcher = dispatcher
         self._telemetry = telemetry
+        self._access = AccessControl(access, telemetry)
 
-    async def submit(self, request: gateway_pb2.SubmitJobRequest, tenant: str) -> Job:
+    async def submit(self, request: gateway_pb2.SubmitJobRequest, caller: Caller) -> Job:
         """Stores a job durably, or finds the one with its idempotency key.
 
         Raises:
@@ -99,23 +105,38 @@ class Submission:
         check_request(request, self._settings.limits)
         spec = request.spec
         self._check_target(spec)
+        permitted = await self._find_permitted(spec, caller)
         digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
         try:
-            summaries = await self._inspector.inspect(tenant, spec.circuits)
+            summaries = await self._inspector.inspect(caller.tenant, spec.circuits)
             check_circuits(spec, summaries)
-            qpu, placement = await self._place(spec, summaries)
+            qpu, placement = await self._place(spec, summaries, permitted)
         except GatewayError:
             # A job taken earlier stays the same job, even if today it would be refused.
-            same = await self._store.find_same(tenant, request.idempotency_key, digest)
-            if same is not None:
-                return same
-            raise
-        new = self._new_job(request, tenant, digest, qpu, placement)
+            same = await self._store.find_same(caller.tenant, request.idempotency_key, digest)
+            if same is None:
+                raise
+            return await self._hand_back(same, caller, permitted)
+        new = self._new_job(request, caller.tenant, digest, qpu, placement)
         job, is_new = await self._store.insert_job(new)
-        if is_new:
-            self._telemetry.count_submitted(qpu)
-            self._dispatcher.submit(job, new.spec)
-            _LOG.info("Job stored", job=job.reference, qpu=qpu, circuits=job.circuits)
+        if not is_new:
+            return await self._hand_back(job, caller, permitted)
+        self._telemetry.count_submitted(qpu)
+        self._dispatcher.submit(job, new.spec)
+        _LOG.info("Job stored", job=job.reference, qpu=qpu, circuits=job.circuits)
+        return job
+
+    async def _find_permitted(self, spec: gateway_pb2.JobSpec, caller: Caller) -> frozenset[str]:
+        """Finds the QPUs among which to place a job; asks before its circuits cost anything."""
+        if spec.HasField("qpu"):
+            await self._access.authorise(caller, Verb.CREATE, spec.qpu)
+            return frozenset([spec.qpu])
+        return await self._access.require_any(caller, Verb.CREATE, self._qpus)
+
+    async def _hand_back(self, job: Job, caller: Caller, permitted: frozenset[str]) -> Job:
+        """Gives a job taken earlier, which may be where the caller may go no longer."""
+        if job.qpu not in permitted:
+            await self._access.authorise(caller, Verb.CREATE, job.qpu)
         return job
 
     def _check_target(self, spec: gateway_pb2.JobSpec) -> None:
@@ -128,17 +149,22 @@ class Submission:
             )
 
     async def _place(
-        self, spec: gateway_pb2.JobSpec, summaries: Sequence[CircuitSummary]
+        self,
+        spec: gateway_pb2.JobSpec,
+        summaries: Sequence[CircuitSummary],
+        permitted: frozenset[str],
     ) -> tuple[str, str]:
         if spec.HasField("qpu"):
             qpu = self._qpus[spec.qpu]
             qpu.check_schedulable()
             check_fitness(spec, summaries, await qpu.describe_recently())
             return spec.qpu, ""
-        described = await asyncio.gather(*(qpu.describe() for qpu in self._qpus.values()))
+        served = [qpu for qpu in self._qpus.values() if qpu.name in permitted]
+        described = await asyncio.gather(*(qpu.describe() for qpu in served))
         fitting, refused = _divide(spec, summaries, described)
         if not fitting:
-            raise InvalidRequestError(f"No QPU can run this job. {' '.join(refused.values())}")
+            reasons = [*refused.values(), *self._say_left_out(permitted)]
+            raise InvalidRequestError(f"No QPU can run this job. {' '.join(reasons)}")
         candidates = []
         for item in fitting:
             qpu = self._qpus[item.name]
@@ -147,10 +173,16 @@ class Submission:
         try:
             chosen = place(candidates, wanted, datetime.now(UTC), _shape(spec, summaries))
         except NoFittingQPUError as error:
+            message = " ".join([str(error), *self._say_left_out(permitted)])
             if any(refusal.reason in _PASSING_REFUSALS for refusal in error.refusals):
-                raise ProviderUnavailableError(f"{error} Try again later.") from error
-            raise InvalidRequestError(str(error)) from error
+                raise ProviderUnavailableError(f"{message} Try again later.") from error
+            raise InvalidRequestError(message) from error
         return chosen.qpu, chosen.sentence()
+
+    def _say_left_out(self, permitted: frozenset[str]) -> list[str]:
+        """Tells which QPUs were no candidates because the caller may not use them."""
+        left_out = [name for name in self._qpus if name not in permitted]
+        return [f"You may not run circuits on {', '.join(left_out)}."] if left_out else []
 
     def _new_job(
         self,

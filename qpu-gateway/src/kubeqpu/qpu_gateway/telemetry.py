@@ -9,6 +9,8 @@ from kubeqpu.proto.v1 import gateway_pb2
 from kubeqpu.qpu_gateway.jobs import FINAL_STATES, JobState
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+ACCESS_RESULTS = ("accepted", "refused", "unavailable")
+REVIEWS = ("token", "access")
 RPCS = tuple(gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].methods_by_name)
 
 
@@ -90,6 +92,25 @@ class Telemetry:
         self._expired = Counter(
             f"{prefix}expired", "Jobs and blobs deleted by age.", registry=self.registry
         )
+        self._authentications = Counter(
+            f"{prefix}authentications",
+            "Calls by whether their caller could be identified.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._authorisations = Counter(
+            f"{prefix}authorisations",
+            "Rights that were asked for, by whether the caller has them.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._review_seconds = Histogram(
+            f"{prefix}review_seconds",
+            "How long the API server took to review tokens and rights.",
+            ["review"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._initialise(tuple(qpus))
 
     def _initialise(self, qpus: tuple[str, ...]) -> None:
@@ -106,6 +127,11 @@ class Telemetry:
             self._loop_failures.labels(qpu)
         for method in RPCS:
             self._rpc_seconds.labels(method)
+        for result in ACCESS_RESULTS:
+            self._authentications.labels(result)
+            self._authorisations.labels(result)
+        for review in REVIEWS:
+            self._review_seconds.labels(review)
 
     def count_submitted(self, qpu: str) -> None:
         """A job was stored."""
@@ -154,3 +180,15 @@ class Telemetry:
     def count_expired(self, objects: int) -> None:
         """Jobs and blobs were deleted by age."""
         self._expired.inc(objects)
+
+    def count_authentication(self, result: str) -> None:
+        """A caller was identified, or not."""
+        self._authentications.labels(result).inc()
+
+    def count_authorisation(self, result: str) -> None:
+        """A right was asked for."""
+        self._authorisations.labels(result).inc()
+
+    def observe_review(self, review: str, seconds: float) -> None:
+        """The API server answered a review, or failed to."""
+        self._review_seconds.labels(review).observe(seconds)

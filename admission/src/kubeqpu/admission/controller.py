@@ -1,0 +1,119 @@
+"""The controller: watches, judges and makes the default class, while it holds the Lease."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from kubeqpu.admission.classes import DefaultClass
+from kubeqpu.admission.cluster import Cluster, open_api_client
+from kubeqpu.admission.elector import Elector
+from kubeqpu.admission.health import Limits, Moment
+from kubeqpu.admission.leases import Lease
+from kubeqpu.admission.liveness import serve_health
+from kubeqpu.admission.loops import Loop, Progress
+from kubeqpu.admission.monitor import Monitor
+from kubeqpu.admission.observations import Observations
+from kubeqpu.admission.settings import ControllerSettings
+from kubeqpu.admission.telemetry import Telemetry
+from kubeqpu.admission.watch import Watch, quieten_kopf
+from kubeqpu.common.metrics import MetricsServer
+from kubeqpu.common.serve import until_stopped
+
+_LOG = structlog.get_logger(__name__)
+# A round is a few requests of at most 5 s each; that of the class may wait between its looks.
+_STALL_SECONDS = {"watch": 30.0, "election": 30.0, "health": 60.0, "classes": 360.0}
+
+
+def tell_time() -> Moment:
+    """Tells the time by both clocks."""
+    return Moment(time.monotonic(), datetime.now(UTC))
+
+
+async def run_controller(settings: ControllerSettings) -> None:
+    """Runs the controller until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: If there is no API server to connect to.
+        OSError: If a port is taken.
+    """
+    quieten_kopf()
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    progress = Progress(_STALL_SECONDS)
+    server = MetricsServer(registry, settings.metrics_address, settings.metrics_port)
+    async with open_api_client() as api_client:
+        cluster = Cluster(api_client, settings.namespace)
+        identity = f"{settings.pod_name}_{uuid.uuid4().hex[:8]}"
+        elector = Elector(cluster, settings.lease, identity)
+        loops = _build_loops(settings, cluster, elector, progress, telemetry)
+        with closing(server):
+            async with serve_health(
+                progress.find_stalled, settings.health_address, settings.health_port
+            ) as health_port:
+                _LOG.info("Controller started", identity=identity, health_port=health_port,
+                          metrics_port=server.port)  # fmt: skip
+                async with _running(loops):
+                    await until_stopped()
+                # Nothing of ours writes any more, so that a successor may.
+                await elector.release()
+    _LOG.info("Controller stopped", identity=identity)
+
+
+def _build_loops(
+    settings: ControllerSettings,
+    cluster: Cluster,
+    elector: Elector,
+    progress: Progress,
+    telemetry: Telemetry,
+) -> Sequence[Loop]:
+    limits = Limits(settings.lease_duration_seconds, settings.clock_skew_seconds)
+    observations = Observations(limits, tell_time)
+    telemetry.follow(elector.is_leader, observations.is_blind)
+    monitor = Monitor(
+        cluster,
+        observations,
+        limits,
+        elector.is_leader,
+        telemetry,
+        namespace=settings.namespace,
+        instance=settings.pod_name,
+    )
+    default_class = DefaultClass(cluster, elector.is_leader, telemetry)
+    election = Loop("election", elector.step, progress, telemetry)
+    classes = Loop("classes", default_class.step, progress, telemetry)
+
+    def look_at_lease(lease: Lease) -> None:
+        if lease.name == settings.lease and not lease.holder:
+            election.wake()
+
+    watch = Watch(
+        cluster,
+        observations,
+        progress,
+        namespace=settings.namespace,
+        on_lease=look_at_lease,
+        on_class=classes.wake,
+    )
+    return (
+        election,
+        classes,
+        Loop("watch", watch.step, progress, telemetry),
+        Loop("health", monitor.step, progress, telemetry),
+    )
+
+
+@asynccontextmanager
+async def _running(loops: Sequence[Loop]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(loop.run()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

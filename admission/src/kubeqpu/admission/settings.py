@@ -1,0 +1,52 @@
+"""What the controller is told, by flags and the environment."""
+
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from kubeqpu.admission.errors import ConfigurationError
+from kubeqpu.common.settings import Settings
+
+
+class ControllerSettings(Settings):
+    """Settings of `admission controller`; the chart sets those without a default."""
+
+    model_config = SettingsConfigDict(cli_prog_name="admission controller")
+
+    namespace: str = Field(min_length=1, max_length=63)
+    """Where the Leases are: the controller's own, and those that gateways renew."""
+    lease: str = Field(min_length=1, max_length=253)
+    """Name of the Lease that says which of the controller's pods acts. It has to exist."""
+    pod_name: str = Field(min_length=1, max_length=253)
+    """Name of this pod, by which it holds the Lease and signs Events."""
+    lease_duration_seconds: float = Field(default=40.0, ge=4, le=3600)
+    """How long a gateway may leave a QPU's Lease without renewal before it counts as silent."""
+    clock_skew_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """How far the clocks of gateways may be off before their Leases are judged wrongly early."""
+    health_address: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's own address
+    """Where health is served."""
+    health_port: int = Field(default=8081, ge=0, le=65_535)
+    """Port of /healthz; 0 lets the system choose."""
+    metrics_address: str = "0.0.0.0"  # noqa: S104 - Prometheus scrapes the pod's own address
+    """Where metrics are served."""
+    metrics_port: int = Field(default=9464, ge=0, le=65_535)
+    """Port of /metrics; 0 lets the system choose."""
+
+    @classmethod
+    def load(cls, flags: Sequence[str] = ()) -> Self:
+        """Reads flags, then the environment.
+
+        Raises:
+            ConfigurationError: If a setting is missing or wrong.
+        """
+        try:
+            return cls(_cli_parse_args=list(flags))  # type: ignore[call-arg]
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else "settings"
+            raise ConfigurationError(
+                f"Setting {field} is wrong: {first['msg']}. "
+                f"Set KUBEQPU_{field.upper()} or the flag --{field.replace('_', '-')}."
+            ) from error

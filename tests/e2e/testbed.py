@@ -8,12 +8,16 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.cluster import volumes
 from tests.cluster.cluster import Cluster
+from tests.cluster.programs import HELM
 from tests.cluster.shell import run
 from tests.cluster.spec import Addon, ClusterSpec
+from tools import chart
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
@@ -35,8 +39,14 @@ class E2ECluster(Protocol):
     def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
         """Runs kubectl and returns its output."""
 
+    def helm(self, *arguments: str | Path, seconds: float = 180) -> str:
+        """Runs Helm and returns its output."""
+
     def provide(self, component: str) -> str:
         """Builds a component's image from the repository's Dockerfile, loads it, and names it."""
+
+    def offer_volume(self) -> None:
+        """Makes sure that one more claim of the default storage class can be bound."""
 
 
 class OwnCluster:
@@ -53,6 +63,14 @@ class OwnCluster:
     def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
         """Runs kubectl as the administrator."""
         return self._cluster.kubectl(*arguments, text=text, seconds=seconds)
+
+    def helm(self, *arguments: str | Path, seconds: float = 180) -> str:
+        """Runs the Helm that was built for the cluster."""
+        return _helm(chart.find_program(HELM), self.kubeconfig, arguments, seconds)
+
+    def offer_volume(self) -> None:
+        """Makes an empty volume on every node."""
+        volumes.offer(self._cluster)
 
     def provide(self, component: str) -> str:
         """Builds and loads a component's image, once per session."""
@@ -86,6 +104,13 @@ class GivenCluster:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
         return run(["kubectl", *arguments], text=text, environment=environment, seconds=seconds)
 
+    def helm(self, *arguments: str | Path, seconds: float = 180) -> str:
+        """Runs the Helm that is on PATH."""
+        return _helm("helm", self.kubeconfig, arguments, seconds)
+
+    def offer_volume(self) -> None:
+        """Does nothing: such a cluster has a storage class that makes volumes."""
+
     def provide(self, component: str) -> str:
         """Builds and loads a component's image, once per session."""
         if component not in self._provided:
@@ -98,6 +123,11 @@ class GivenCluster:
             run([*self._load_command, reference], seconds=600)
             self._provided[component] = reference
         return self._provided[component]
+
+
+def _helm(program: str, kubeconfig: Path, arguments: Sequence[str | Path], seconds: float) -> str:
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    return run([program, *arguments], environment=environment, seconds=seconds)
 
 
 def find_testbed() -> E2ECluster:

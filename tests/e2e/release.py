@@ -1,0 +1,189 @@
+"""A release of the chart on a real cluster, and what its users do with it."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.errors import ClusterError
+from tests.cluster.shell import wait_until
+from tests.e2e.testbed import E2ECluster, apply, read
+from tools import chart
+
+NAMESPACE = "quantum"
+NAME = "kubeqpu"
+GATEWAY_POD = "kubeqpu-gateway-default-0"
+QPUS = ("aer", "fake-fez")
+AUTHORITY = "kubeqpu-authority"
+AUDIENCE = "kubeqpu.io/gateway"
+ADDRESS = f"kubeqpu-gateway-default.{NAMESPACE}.svc:7070"
+# What pods must be to be admitted where PodSecurity `restricted` is enforced.
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of the chart.
+
+    Attributes:
+        testbed: The cluster it is installed on.
+        images: The `--set` flags that name the images under test.
+    """
+
+    testbed: E2ECluster
+    images: tuple[str, ...]
+
+    def install(self, *flags: str) -> float:
+        """Installs the chart; returns seconds until every QPU of it is Ready.
+
+        Raises:
+            ClusterError: If Helm refuses, or a QPU is not Ready within two minutes.
+        """
+        start = time.monotonic()
+        self.helm("install", *flags)
+        wait_until(self.all_ready, "the QPUs to be Ready", seconds=120, every=0.2)
+        return time.monotonic() - start
+
+    def helm(self, verb: str, *flags: str) -> str:
+        """Installs or upgrades the release."""
+        where = f"--namespace={NAMESPACE}"
+        return self.testbed.helm(verb, NAME, chart.CHART, where, *self.images, *flags)
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        """Runs kubectl in the release's namespace."""
+        return self.testbed.kubectl(f"--namespace={NAMESPACE}", *arguments, text=text)
+
+    def qpus(self) -> dict[str, dict[str, Any]]:
+        """Reads all QPUs by name."""
+        return {item["metadata"]["name"]: item for item in read(self.testbed, "qpus")["items"]}
+
+    def condition(self, qpu: str, kind: str) -> dict[str, Any]:
+        """Reads a condition of a QPU; an empty one if it has none."""
+        status = read(self.testbed, "qpu", qpu).get("status", {})
+        conditions = {item["type"]: item for item in status.get("conditions", [])}
+        found: dict[str, Any] = conditions.get(kind, {})
+        return found
+
+    def all_ready(self) -> bool:
+        """Tells whether the QPUs of the default values are Ready."""
+        try:
+            return all(
+                self.condition(name, "Ready").get("status") == "True"
+                for name in ("aer", "fake-fez")
+            )
+        except ClusterError:
+            return False
+
+    def wait_for_condition(self, qpu: str, kind: str, status: str, seconds: float) -> float:
+        """Waits until a condition has a status; returns the seconds that took.
+
+        Raises:
+            ClusterError: If it does not in time; the message has the condition as it is.
+        """
+        start = time.monotonic()
+        while (found := self.condition(qpu, kind)).get("status") != status:
+            if time.monotonic() - start > seconds:
+                raise ClusterError(f"{qpu} is not {kind}={status} after {seconds:g} s: {found}")
+            time.sleep(0.1)
+        return time.monotonic() - start
+
+    def drive_fake(self, **state: object) -> None:
+        """Writes the control file of `fake-fez`, which its values have to name."""
+        script = f"printf %s '{json.dumps(state)}' > /tmp/new && mv /tmp/new /tmp/control.json"
+        self.kubectl("exec", GATEWAY_POD, "--", "sh", "-c", script)
+
+    def uninstall(self) -> None:
+        """Removes the release."""
+        self.testbed.helm(
+            "uninstall", NAME, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait"
+        )
+
+
+def find_release(testbed: E2ECluster) -> Release:
+    """Builds and loads the chart's images and names them to the chart."""
+    gateway, controller = testbed.provide("qpu-gateway"), testbed.provide("admission")
+    path, _, tag = gateway.rpartition(":")
+    assert controller.endswith(f"/admission:{tag}"), "the images have one registry and tag"
+    flags = [f"--set=image.tag={tag}"]
+    if registry := path.removesuffix("kubeqpu/qpu-gateway").rstrip("/"):
+        flags.append(f"--set=image.registry={registry}")
+    return Release(testbed, tuple(flags))
+
+
+class Tenant:
+    """A namespace whose pod calls the gateway.
+
+    Args:
+        release: What it calls.
+        name: The namespace, made by the caller.
+        image: An image with kubeqpu's client.
+    """
+
+    def __init__(self, release: Release, name: str, image: str) -> None:
+        self.name = name
+        self._testbed = release.testbed
+        secret = json.loads(
+            release.kubectl("get", "secret", "kubeqpu-gateway-default-tls", "--output=json")
+        )
+        apply(self._testbed, *_caller(name, image, secret["data"]["ca.crt"]))
+        self._kubectl("wait", "--for=condition=Ready", "pod/caller", "--timeout=120s")
+
+    def permit(self, role: str = "kubeqpu-user") -> None:
+        """Lets the namespace's accounts use QPUs."""
+        self._kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}",
+            f"--serviceaccount={self.name}:default",
+        )  # fmt: skip
+
+    def call(self, script: str) -> str:
+        """Runs Python in the pod, with the client's settings in its environment."""
+        return self._kubectl("exec", "caller", "--stdin", "--", "python", "-", text=script)
+
+    def _kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return self._testbed.kubectl(f"--namespace={self.name}", *arguments, text=text)
+
+
+def _caller(namespace: str, image: str, authority: str) -> list[dict[str, Any]]:
+    token = {"audience": AUDIENCE, "expirationSeconds": 3600, "path": "token"}
+    sources = [
+        {"serviceAccountToken": token},
+        {"secret": {"name": AUTHORITY, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+    container = {
+        "name": "caller",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "infinity"],
+        "env": [{"name": "KUBEQPU_GATEWAY", "value": ADDRESS}],
+        "securityContext": RESTRICTED,
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "kubeqpu", "mountPath": "/var/run/secrets/kubeqpu.io"},
+        ],
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "caller", "namespace": namespace},
+        "spec": {
+            "containers": [container],
+            "terminationGracePeriodSeconds": 0,
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                {"name": "kubeqpu", "projected": {"sources": sources}},
+            ],
+        },
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": AUTHORITY, "namespace": namespace},
+        "data": {"ca.crt": authority},
+    }
+    return [secret, pod]

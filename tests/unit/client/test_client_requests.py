@@ -205,10 +205,10 @@ def test_other_addresses_are_refused(address: str) -> None:
 
 
 def test_environment_completes_what_the_caller_leaves_out() -> None:
-    settings = read_settings({"KUBEQPU_GATEWAY": "gw:1", "KUBEQPU_QPU": "left", "OTHER": "x"})
+    settings = read_settings({"KUBEQPU_GATEWAY": "localhost:1", "KUBEQPU_QPU": "left", "OTHER": "x"})
     found = find_gateway(None, None, 1, 1, settings)
-    assert (found.address, found.default_qpu) == ("gw:1", "left")
-    found = find_gateway("mine:2", "right", 1, 1, settings)
-    assert (found.address, found.default_qpu) == ("mine:2", "right")
+    assert (found.address, found.default_qpu) == ("localhost:1", "left")
+    found = find_gateway("127.0.0.1:2", "right", 1, 1, settings)
+    assert (found.address, found.default_qpu) == ("127.0.0.1:2", "right")
     with pytest.raises(InvalidRequestError, match="KUBEQPU_GATEWAY"):
         find_gateway(None, None, 1, 1, read_settings({"KUBEQPU_GATEWAY": ""}))

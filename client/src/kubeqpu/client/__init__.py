@@ -8,6 +8,7 @@ from kubeqpu.client.aio import AsyncGatewayClient, AsyncJob
 from kubeqpu.client.circuits import circuits_to_qpy
 from kubeqpu.client.errors import (
     AccessDeniedError,
+    CertificateError,
     ClientError,
     ClosedError,
     ConflictError,
@@ -51,6 +52,7 @@ __all__ = [
     "Bits",
     "Blob",
     "Capabilities",
+    "CertificateError",
     "Chunk",
     "ClientError",
     "ClosedError",

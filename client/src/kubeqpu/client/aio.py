@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from kubeqpu.client import connection, errors, wire
+from kubeqpu.client import connection, credentials, errors, wire
 from kubeqpu.client.decoding import Inbox
 from kubeqpu.client.qpus import QPUDescription, read_qpu
 from kubeqpu.client.records import JobRecord, JobState, read_record
@@ -34,8 +34,12 @@ class AsyncGatewayClient:
         qpu: str | None = None,
         timeout_seconds: float = connection.CALL_TIMEOUT_SECONDS,
         patience_seconds: float = connection.PATIENCE_SECONDS,
+        token_file: credentials.FilePath | None = None,
+        ca_file: credentials.FilePath | None = None,
     ) -> None:
-        self._connection = connection.find_gateway(address, qpu, timeout_seconds, patience_seconds)
+        self._connection = connection.find_gateway(
+            address, qpu, timeout_seconds, patience_seconds, token_file=token_file, ca_file=ca_file
+        )
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
@@ -138,9 +142,7 @@ class AsyncGatewayClient:
     def _stub(self) -> "gateway_pb2_grpc.GatewayAsyncStub":
         self._check_open()
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(
-                self._connection.address, options=self._connection.channel_options()
-            )
+            self._channel = self._connection.open_async_channel()
         return gateway_pb2_grpc.GatewayStub(self._channel)
 
     async def _call(
@@ -167,6 +169,7 @@ class AsyncGatewayClient:
         deadline = wire.StreamDeadline(job_id, timeout_seconds)
         request = gateway_pb2.StreamResultsRequest(id=job_id)
         while True:
+            is_token_new = self._connection.watch_token()
             call = self._stub().StreamResults(request, timeout=deadline.left())
             failure: grpc.RpcError | None = None
             try:
@@ -186,7 +189,8 @@ class AsyncGatewayClient:
                 return
             self._check_open()
             deadline.check(failure)
-            delay = wire.find_delay(failure, patience, wire.RETRIED_STREAMS, self.address)
+            retried = wire.choose_retried(is_token_new())
+            delay = wire.find_delay(failure, patience, retried, self.address)
             await asyncio.sleep(delay)
 
     def _check_open(self) -> None:

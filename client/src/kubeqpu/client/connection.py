@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import grpc
+
 from kubeqpu.client import errors
+from kubeqpu.client.credentials import Credentials, FilePath, find_credentials
 from kubeqpu.client.settings import ClientSettings, read_settings
 
 # A whole job travels in one message; the gateway has limits of its own and says so in words.
@@ -31,12 +34,36 @@ class Connection:
         default_qpu: QPU of jobs that name neither a QPU nor a class, or None.
         timeout_seconds: Deadline of every call but result streams, which end with their job.
         patience_seconds: How long to go on trying while the gateway is away.
+        credentials: What TLS needs, or None to speak plainly.
     """
 
     address: str
     default_qpu: str | None = None
     timeout_seconds: float = CALL_TIMEOUT_SECONDS
     patience_seconds: float = PATIENCE_SECONDS
+    credentials: Credentials | None = None
+
+    def open_channel(self) -> grpc.Channel:
+        """Opens a channel; it connects at its first call."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.address, options=self.channel_options())
+        secure = self.credentials.for_channel()
+        return grpc.secure_channel(self.address, secure, options=self.channel_options())
+
+    def open_async_channel(self) -> grpc.aio.Channel:
+        """Opens a channel of the running event loop; it connects at its first call."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=self.channel_options())
+        secure = self.credentials.for_channel()
+        return grpc.aio.secure_channel(self.address, secure, options=self.channel_options())
+
+    def watch_token(self) -> Callable[[], bool]:
+        """Gives what tells whether the token was replaced since now."""
+        token = None if self.credentials is None else self.credentials.token
+        if token is None:
+            return lambda: False
+        version = token.version()
+        return lambda: token.version() not in {version, None}
 
     def channel_options(self) -> list[tuple[str, int]]:
         """Lists gRPC's options: message sizes, keepalive, quick reconnection."""
@@ -62,11 +89,15 @@ def find_gateway(
     timeout_seconds: float,
     patience_seconds: float,
     settings: ClientSettings | None = None,
+    token_file: FilePath | None = None,
+    ca_file: FilePath | None = None,
 ) -> Connection:
     """Completes what the caller gave from the environment.
 
     Raises:
-        InvalidRequestError: If no address is known or it has the wrong form.
+        InvalidRequestError: If no address is known or it has the wrong form, or if TLS is needed
+            and the gateway's authority is not known.
+        AccessDeniedError: If there is a token file that cannot be read.
     """
     settings = read_settings() if settings is None else settings
     found = address or settings.gateway
@@ -75,7 +106,9 @@ def find_gateway(
             "No gateway is named: pass `address`, host:port or unix:path, or set KUBEQPU_GATEWAY "
             "(pods that hold a slot have it)."
         )
-    return Connection(check_address(found), qpu or settings.qpu, timeout_seconds, patience_seconds)
+    checked = check_address(found)
+    credentials = find_credentials(checked, token_file, ca_file, settings)
+    return Connection(checked, qpu or settings.qpu, timeout_seconds, patience_seconds, credentials)
 
 
 def check_address(address: str) -> str:

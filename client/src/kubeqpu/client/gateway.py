@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from kubeqpu.client import connection, errors, wire
+from kubeqpu.client import connection, credentials, errors, wire
 from kubeqpu.client.decoding import Inbox
 from kubeqpu.client.qpus import QPUDescription, read_qpu
 from kubeqpu.client.records import JobRecord, JobState, read_record
@@ -32,9 +32,14 @@ class GatewayClient:
         qpu: QPU of jobs that name neither a QPU nor a class; None takes `KUBEQPU_QPU`.
         timeout_seconds: Deadline of every call; result streams have none, see `results`.
         patience_seconds: How long to go on trying while the gateway is away.
+        token_file: File with a ServiceAccount token, read again when it changes; None takes
+            `KUBEQPU_TOKEN_FILE` or the one mounted in this pod. It is sent over TLS only.
+        ca_file: File with the gateway's authority, PEM; None takes `KUBEQPU_CA_FILE` or the one
+            mounted in this pod. Without it, only a gateway on this machine is spoken to.
 
     Raises:
-        InvalidRequestError: If no address is known or it has the wrong form.
+        InvalidRequestError: If address, or authority for TLS, is missing or has the wrong form.
+        AccessDeniedError: If there is a token file that cannot be read.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class GatewayClient:
         qpu: str | None = None,
         timeout_seconds: float = connection.CALL_TIMEOUT_SECONDS,
         patience_seconds: float = connection.PATIENCE_SECONDS,
+        token_file: credentials.FilePath | None = None,
+        ca_file: credentials.FilePath | None = None,
     ) -> None:
-        self._connection = connection.find_gateway(address, qpu, timeout_seconds, patience_seconds)
-        self._channel = grpc.insecure_channel(
-            self._connection.address, options=self._connection.channel_options()
+        self._connection = connection.find_gateway(
+            address, qpu, timeout_seconds, patience_seconds, token_file=token_file, ca_file=ca_file
         )
+        self._channel = self._connection.open_channel()
         self._stub = gateway_pb2_grpc.GatewayStub(self._channel)
         self._closed = False
 
@@ -221,6 +228,7 @@ class GatewayClient:
         request = gateway_pb2.StreamResultsRequest(id=job_id)
         while True:
             self._check_open()
+            is_token_new = self._connection.watch_token()
             call = self._stub.StreamResults(request, timeout=deadline.left())
             failure: grpc.RpcError | None = None
             try:
@@ -237,7 +245,8 @@ class GatewayClient:
                 return
             self._check_open()
             deadline.check(failure)
-            time.sleep(wire.find_delay(failure, patience, wire.RETRIED_STREAMS, self.address))
+            retried = wire.choose_retried(is_token_new())
+            time.sleep(wire.find_delay(failure, patience, retried, self.address))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -22,6 +22,9 @@ RETRIED_CALLS = frozenset({grpc.StatusCode.UNAVAILABLE})
 # A gateway that stops cancels its streams.
 RETRIED_STREAMS = RETRIED_CALLS | {grpc.StatusCode.CANCELLED}
 
+# A stream may outlast the token that it began with; the next attempt brings the one that follows.
+RETRIED_WITH_NEW_TOKEN = RETRIED_STREAMS | {grpc.StatusCode.UNAUTHENTICATED}
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -128,7 +131,10 @@ def find_delay(
     Raises:
         ClientError: If another attempt is of no use, or time is up.
     """
-    if failure is not None and errors.read_status(failure)[0] not in retried:
+    if failure is not None and (
+        errors.read_status(failure)[0] not in retried
+        or errors.find_refusal(failure, address) is not None
+    ):
         raise errors.translate(failure, address) from failure
     delay = patience.next_delay()
     if delay is not None:
@@ -139,3 +145,8 @@ def find_delay(
         f"The gateway at {address} ends the stream of results before the job's end, again and "
         "again. Look at the gateway's log."
     )
+
+
+def choose_retried(is_token_new: bool) -> frozenset[grpc.StatusCode]:
+    """Chooses after which status codes a stream is worth another attempt."""
+    return RETRIED_WITH_NEW_TOKEN if is_token_new else RETRIED_STREAMS

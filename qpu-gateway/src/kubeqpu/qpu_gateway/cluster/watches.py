@@ -1,0 +1,113 @@
+"""Keeps up with all objects of a kind: lists them, then watches, over every interruption."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+
+from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.qpu_gateway.cluster.objects import (
+    GONE,
+    APIServerError,
+    Listing,
+    Manifest,
+    ObjectsAPI,
+    Resource,
+    WatchEvent,
+    name_of,
+    version_of,
+)
+
+_LOG = structlog.get_logger(__name__)
+
+_LONGEST_WAIT_SECONDS = 10.0
+# A watch that ends sooner ended for a reason: the next one waits.
+_SOUND_SECONDS = 5.0
+
+
+class ObjectWatch:
+    """Tells what there is and what changes.
+
+    Args:
+        objects: The API server.
+        kind: What to watch.
+        on_list: Called with all objects, at first and whenever changes may have been missed.
+        on_change: Called with an object that was made or changed.
+        on_delete: Called with an object that is gone.
+        selector: Labels of the objects to watch.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectsAPI,
+        kind: Resource,
+        on_list: Callable[[tuple[Manifest, ...]], None],
+        on_change: Callable[[Manifest], None],
+        on_delete: Callable[[Manifest], None],
+        selector: str = "",
+    ) -> None:
+        self._objects = objects
+        self._kind = kind
+        self._on_list = on_list
+        self._on_change = on_change
+        self._on_delete = on_delete
+        self._selector = selector
+        self._version = ""
+        self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
+
+    async def run(self) -> None:
+        """Watches until cancelled; no error ends it."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self._follow()
+            except APIServerError as error:
+                if error.status == GONE:
+                    self._version = ""
+                _LOG.warning(
+                    "Watch interrupted",
+                    resource=self._kind.plural,
+                    reason=str(error),
+                    failures=self._backoff.failures,
+                )
+            except Exception:
+                # What a callback did not understand may be missing now.
+                self._version = ""
+                _LOG.exception("Watch failed", resource=self._kind.plural)
+            else:
+                if time.monotonic() - began >= _SOUND_SECONDS:
+                    self._backoff.succeed()
+                    continue
+            if time.monotonic() - began >= _SOUND_SECONDS:
+                self._backoff.succeed()
+            await asyncio.sleep(self._backoff.fail())
+
+    async def list_once(self, seconds: float) -> None:
+        """Lists all objects, from where `run` then goes on.
+
+        Raises:
+            APIServerError: If that fails.
+        """
+        self._take(await self._objects.list(self._kind, self._selector, seconds))
+
+    async def _follow(self) -> None:
+        if not self._version:
+            self._take(await self._objects.list(self._kind, self._selector))
+        events = self._objects.watch(self._kind, self._version, self._selector)
+        async with aclosing(events) as stream:
+            async for event in stream:
+                self._handle(event)
+
+    def _take(self, listing: Listing) -> None:
+        self._on_list(listing.items)
+        self._version = listing.resource_version
+
+    def _handle(self, event: WatchEvent) -> None:
+        if event.type in ("ADDED", "MODIFIED"):
+            self._on_change(event.object)
+        elif event.type == "DELETED":
+            _LOG.debug("Object deleted", resource=self._kind.plural, name=name_of(event.object))
+            self._on_delete(event.object)
+        self._version = version_of(event.object) or self._version

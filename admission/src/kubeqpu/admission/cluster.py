@@ -25,6 +25,10 @@ _EVENTS_NAMESPACE = "default"
 _JSON: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
+class _Refusal(BaseModel):
+    message: str = ""
+
+
 class _Item(BaseModel):
     metadata: api.ObjectMeta
 
@@ -170,10 +174,19 @@ def _translated(what: str) -> Iterator[None]:
     except client.ApiException as error:
         kinds = {404: NotFoundError, 409: ConflictError}
         kind = kinds.get(error.status, ClusterError)
-        raise kind(f"{what}: the API server answered {error.status} {error.reason}") from error
+        said = _message(error.body) or error.reason
+        raise kind(f"{what}: the API server answered {error.status}: {said}") from error
     except TimeoutError as error:
         raise ClusterError(f"{what}: no answer within {_TIMEOUT_SECONDS:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ClusterError(f"{what}: API server not reached ({error})") from error
     except (ValidationError, ValueError, KeyError) as error:
         raise ClusterError(f"{what}: cannot read the API server's answer ({error})") from error
+
+
+def _message(body: object) -> str:
+    """Finds what the API server says in words about a request that it refuses."""
+    try:
+        return _Refusal.model_validate_json(str(body)).message
+    except ValidationError:
+        return ""

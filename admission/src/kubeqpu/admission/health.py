@@ -32,16 +32,16 @@ class Limits:
     @property
     def settle_seconds(self) -> float:
         """In which a gateway that lives renews at least once: it does four times per duration."""
-        return 0.375 * self.lease_duration_seconds
+        return 0.4 * self.lease_duration_seconds
 
     @property
     def sight_seconds(self) -> float:
         """After so long without any sign from the watch of Leases, we are blind.
 
-        Together with the time between two renewals it is less than the duration, so that nobody is
-        judged by what a dying watch did not show.
+        It is less than `settle_seconds`, so that nobody is judged by what a dying watch did not
+        show, and more than another pod takes to renew our own Lease when the leader died.
         """
-        return max(0.375 * self.lease_duration_seconds, _MIN_SIGHT_SECONDS)
+        return max(0.35 * self.lease_duration_seconds, _MIN_SIGHT_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def event(qpu: api.QPU, message: str, instance: str, now: datetime) -> dict[str,
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{qpu.metadata.name}.", "namespace": "default"},
+        "metadata": {"generateName": f"{qpu.metadata.name}-", "namespace": "default"},
         "eventTime": format_micro_time(now),
         "type": "Warning",
         "reason": REASON,

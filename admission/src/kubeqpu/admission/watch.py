@@ -142,6 +142,8 @@ class _Operator:
                     registry=self._registry(),
                     settings=_settings(),
                     standalone=True,
+                    # It would be made from the user's name, which a user id alone does not have.
+                    identity="kubeqpu-controller",  # type: ignore[arg-type]
                     namespaces=[self._namespace],
                     stop_flag=self._stop,
                 )

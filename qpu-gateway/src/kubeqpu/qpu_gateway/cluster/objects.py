@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from kubernetes.aio import client
@@ -17,7 +18,11 @@ FIELD_MANAGER = "kubeqpu-gateway"
 # The server ends a watch after this; then it is taken up where it was.
 WATCH_SECONDS = 120
 GONE, NOT_FOUND, CONFLICT = 410, 404, 409
-_APPLY = "application/apply-patch+yaml"
+_APPLY: Mapping[str, Any] = {
+    "field_manager": FIELD_MANAGER,
+    "force": True,
+    "_content_type": "application/apply-patch+yaml",
+}
 
 Manifest = dict[str, JsonValue]
 
@@ -91,7 +96,8 @@ class ObjectsAPI:
     """Speaks to the API server.
 
     Everything is a custom object here: built-in kinds have paths of the same form, and of them
-    only a few fields are needed.
+    only a few fields are needed. The answers are read here, for the client's own reading gives
+    nothing for an object that was created.
 
     Args:
         api_client: The connection.
@@ -106,20 +112,18 @@ class ObjectsAPI:
         Raises:
             APIServerError: If the server does not answer in time, or refuses.
         """
-        where = (kind.group, kind.version)
+        get = (
+            self._custom.get_cluster_custom_object_without_preload_content
+            if kind.namespace is None
+            else self._custom.get_namespaced_custom_object_without_preload_content
+        )
         try:
             async with _translated(f"read {kind.plural}/{name}", seconds):
-                if kind.namespace is None:
-                    found = await self._custom.get_cluster_custom_object(*where, kind.plural, name)
-                else:
-                    found = await self._custom.get_namespaced_custom_object(
-                        *where, kind.namespace, kind.plural, name
-                    )
+                return await _read(await get(**_place(kind), name=name))
         except APIServerError as error:
             if error.status == NOT_FOUND:
                 return None
             raise
-        return _manifest(found)
 
     async def apply(self, kind: Resource, manifest: Manifest, seconds: float = 10.0) -> Manifest:
         """Applies an object server-side; fields of others become ours where they differ.
@@ -127,49 +131,23 @@ class ObjectsAPI:
         Raises:
             APIServerError: If the server does not answer in time, or refuses.
         """
+        patch = (
+            self._custom.patch_cluster_custom_object_without_preload_content
+            if kind.namespace is None
+            else self._custom.patch_namespaced_custom_object_without_preload_content
+        )
         name = name_of(manifest)
-        where = (kind.group, kind.version)
         async with _translated(f"apply {kind.plural}/{name}", seconds):
-            if kind.namespace is None:
-                found = await self._custom.patch_cluster_custom_object(
-                    *where,
-                    kind.plural,
-                    name,
-                    manifest,
-                    field_manager=FIELD_MANAGER,
-                    force=True,
-                    _content_type=_APPLY,
-                )
-            else:
-                found = await self._custom.patch_namespaced_custom_object(
-                    *where,
-                    kind.namespace,
-                    kind.plural,
-                    name,
-                    manifest,
-                    field_manager=FIELD_MANAGER,
-                    force=True,
-                    _content_type=_APPLY,
-                )
-        return _manifest(found)
+            return await _read(await patch(**_place(kind), name=name, body=manifest, **_APPLY))
 
     async def apply_status(
         self, kind: Resource, manifest: Manifest, seconds: float = 10.0
     ) -> Manifest:
         """Applies the status of a cluster-scoped object that exists; see `apply`."""
+        patch = self._custom.patch_cluster_custom_object_status_without_preload_content
         name = name_of(manifest)
         async with _translated(f"apply {kind.plural}/{name}/status", seconds):
-            found = await self._custom.patch_cluster_custom_object_status(
-                kind.group,
-                kind.version,
-                kind.plural,
-                name,
-                manifest,
-                field_manager=FIELD_MANAGER,
-                force=True,
-                _content_type=_APPLY,
-            )
-        return _manifest(found)
+            return await _read(await patch(**_place(kind), name=name, body=manifest, **_APPLY))
 
     async def list(self, kind: Resource, selector: str = "", seconds: float = 10.0) -> Listing:
         """Lists the cluster-scoped objects whose labels fit.
@@ -177,11 +155,9 @@ class ObjectsAPI:
         Raises:
             APIServerError: If the server does not answer in time, or refuses.
         """
+        get = self._custom.list_cluster_custom_object_without_preload_content
         async with _translated(f"list {kind.plural}", seconds):
-            found = await self._custom.list_cluster_custom_object(
-                kind.group, kind.version, kind.plural, label_selector=selector or None
-            )
-        listing = _manifest(found)
+            listing = await _read(await get(**_place(kind), label_selector=selector or None))
         items = listing.get("items")
         return Listing(
             tuple(_manifest(item) for item in items) if isinstance(items, list) else (),
@@ -203,9 +179,7 @@ class ObjectsAPI:
         # The client's own time limit holds: the caller's code between two events is not in it.
         async with _translated(f"watch {kind.plural}", None):
             response = await self._custom.list_cluster_custom_object_without_preload_content(
-                kind.group,
-                kind.version,
-                kind.plural,
+                **_place(kind),
                 label_selector=selector or None,
                 resource_version=resource_version,
                 allow_watch_bookmarks=True,
@@ -214,13 +188,16 @@ class ObjectsAPI:
                 _request_timeout=WATCH_SECONDS + 15.0,
             )
             try:
-                if response.status != 200:
-                    text = await response.text()
-                    raise client.ApiException(response.status, response.reason, body=text)
+                await _check(response)
                 async for line in response.content:
                     yield _event(line)
             finally:
                 response.close()
+
+
+def _place(kind: Resource) -> dict[str, Any]:
+    place = {"group": kind.group, "version": kind.version, "plural": kind.plural}
+    return place if kind.namespace is None else {**place, "namespace": kind.namespace}
 
 
 def name_of(manifest: Mapping[str, JsonValue]) -> str:
@@ -248,6 +225,20 @@ def _manifest(found: object) -> Manifest:
     if not isinstance(found, dict):
         raise APIServerError(f"The API server answered with {type(found).__name__}, not an object.")
     return found
+
+
+async def _read(response: aiohttp.ClientResponse) -> Manifest:
+    try:
+        await _check(response)
+        return _manifest(json.loads(await response.read()))
+    finally:
+        response.release()
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if not response.ok:
+        text = await response.text(errors="replace")
+        raise client.ApiException(response.status, response.reason, body=text)
 
 
 def _event(line: bytes) -> WatchEvent:

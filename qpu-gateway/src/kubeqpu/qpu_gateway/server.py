@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,14 +11,17 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from kubeqpu.common.metrics import MetricsServer
+from kubeqpu.common.placement import PlacementClass
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
 from kubeqpu.qpu_gateway.access import Access, EmbeddedAccess
+from kubeqpu.qpu_gateway.cluster.membership import Membership, join
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import GatewayError
 from kubeqpu.qpu_gateway.feed import Feed
 from kubeqpu.qpu_gateway.inspections import RememberingInspector
 from kubeqpu.qpu_gateway.interceptor import ErrorInterceptor
+from kubeqpu.qpu_gateway.listeners import listen, make_health_server, make_server
 from kubeqpu.qpu_gateway.qpus import ProviderFactory, QPUs, load_factories
 from kubeqpu.qpu_gateway.service import GatewayService
 from kubeqpu.qpu_gateway.settings import ConfigurationError, GatewaySettings
@@ -42,7 +45,8 @@ class Gateway:
         settings: Its settings.
         factories: Providers by name; None takes those installed.
         inspector: Loads and describes circuits; None does it in worker processes.
-        access: Knows callers and their rights; None believes everybody.
+        access: Knows callers and their rights where there is no cluster to ask; None believes
+            everybody.
 
     Raises:
         ConfigurationError: If a QPU's provider or options are wrong, or the data directory cannot
@@ -71,8 +75,9 @@ class Gateway:
         )
         self._health = health.aio.HealthServicer()
         self._certificate = None if settings.tls is None else Certificate(settings.tls)
-        self._server = self._make_server()
-        self._health_server: grpc.aio.Server | None = None
+        self._servers: list[grpc.aio.Server] = []
+        self._cluster = contextlib.AsyncExitStack()
+        self._membership: Membership | None = None
         self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
         self._stopped = False
@@ -104,22 +109,30 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
-        addresses = tuple(self._listen(address) for address in self._settings.listen)
+        access, classes = self._access, self._settings.placement_classes()
+        if self._settings.cluster is not None:
+            joining = join(self._settings, self._settings.cluster, self._qpus, self._telemetry)
+            self._membership = await self._cluster.enter_async_context(joining)
+            access, classes = self._membership.access, self._membership.classes
+        server = self._make_server(access, classes)
+        self._servers.append(server)
+        addresses = [listen(server, item, self._certificate) for item in self._settings.listen]
+        if self._settings.health_listen is not None:
+            self._serve_health(self._settings.health_listen)
         if self._settings.metrics_port is not None:
             self._metrics = self._serve_metrics(self._settings.metrics_port)
         for qpu in self._qpus.values():
             qpu.start()
+        if self._membership is not None:
+            await self._membership.start()
         await self._dispatcher.start()
         self._background = [asyncio.create_task(self._sweep())]
         if self._inspector is self._workers:
             self._background.append(asyncio.create_task(self._warm_up()))
-        await self._server.start()
-        if self._settings.health_listen is not None:
-            self._health_server = self._serve_health(self._settings.health_listen)
-            await self._health_server.start()
+        await asyncio.gather(*(each.start() for each in self._servers))
         for service in ("", SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self.addresses = addresses
+        self.addresses = tuple(addresses)
         _LOG.info("Gateway started", addresses=addresses, qpus=list(self._qpus))
 
     async def stop(self) -> None:
@@ -131,22 +144,23 @@ class Gateway:
             return
         self._stopped = True
         await self._health.enter_graceful_shutdown()
+        if self._membership is not None:
+            await self._membership.stop()
         grace = self._settings.stop_grace_seconds
         # New calls are refused from here on; streams go on while batches finish.
-        serving = asyncio.create_task(self._server.stop(grace + 1.0))
+        serving = [asyncio.create_task(each.stop(grace + 1.0)) for each in self._servers]
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._dispatcher.stop(grace)
         self._feed.close()
-        await serving
-        if self._health_server is not None:
-            await self._health_server.stop(None)
+        await asyncio.gather(*serving)
         await asyncio.gather(*(qpu.close() for qpu in self._qpus.values()))
         await self._workers.close()
         await asyncio.to_thread(self._store.close)
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
+        await self._cluster.aclose()
         _LOG.info("Gateway stopped")
 
     @property
@@ -154,29 +168,19 @@ class Gateway:
         """Port of the Prometheus endpoint, or None."""
         return None if self._metrics is None else self._metrics.port
 
-    def _make_server(self) -> grpc.aio.Server:
-        largest = self._settings.limits.max_message_bytes
-        server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(self._telemetry)],
-            options=[
-                ("grpc.max_receive_message_length", largest),
-                ("grpc.max_send_message_length", largest),
-                # Two gateways on one port would take turns in answering.
-                ("grpc.so_reuseport", 0),
-                # Clients ping silent streams to find a dead gateway; gRPC's default is to drop
-                # those that do so more often than every five minutes.
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ],
-        )
+    def _make_server(
+        self, access: Access, classes: Mapping[str, PlacementClass]
+    ) -> grpc.aio.Server:
+        server = make_server(self._settings, [ErrorInterceptor(self._telemetry)])
         submission = Submission(
             self._settings,
-            self._settings.placement_classes(),
+            classes,
             self._qpus,
             self._store,
             RememberingInspector(self._inspector),
             self._dispatcher,
             self._telemetry,
-            access=self._access,
+            access=access,
         )
         service = GatewayService(
             self._settings,
@@ -186,24 +190,17 @@ class Gateway:
             self._dispatcher,
             self._feed,
             self._telemetry,
-            access=self._access,
+            access=access,
         )
         gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 
-    def _listen(self, address: str) -> str:
-        if self._certificate is None or address.startswith("unix:"):
-            return _bind(address, lambda: self._server.add_insecure_port(address))
-        credentials = self._certificate.credentials()
-        return _bind(address, lambda: self._server.add_secure_port(address, credentials))
-
-    def _serve_health(self, address: str) -> grpc.aio.Server:
-        """Serves what a kubelet's probe asks for, which speaks no TLS and has no token."""
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    def _serve_health(self, address: str) -> None:
+        server = make_health_server()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self.health_address = _bind(address, lambda: server.add_insecure_port(address))
-        return server
+        self.health_address = listen(server, address)
+        self._servers.append(server)
 
     def _serve_metrics(self, port: int) -> MetricsServer:
         address = self._settings.metrics_address
@@ -231,16 +228,6 @@ class Gateway:
             except Exception:
                 _LOG.exception("Sweep failed")
             await asyncio.sleep(self._settings.sweep_interval_seconds)
-
-
-def _bind(address: str, add_port: Callable[[], int]) -> str:
-    try:
-        port = add_port()
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"The gateway cannot listen on {address}; it may be in use. Choose another address."
-        ) from error
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
 async def serve(settings: GatewaySettings) -> None:

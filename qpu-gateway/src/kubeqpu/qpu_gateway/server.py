@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import structlog
@@ -15,7 +15,6 @@ from kubeqpu.common.placement import PlacementClass
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
 from kubeqpu.qpu_gateway.access import Access, EmbeddedAccess
-from kubeqpu.qpu_gateway.cluster.membership import Membership, join
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import GatewayError
 from kubeqpu.qpu_gateway.feed import Feed
@@ -30,6 +29,9 @@ from kubeqpu.qpu_gateway.submission import Inspector, Submission
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 from kubeqpu.qpu_gateway.tls import Certificate
 from kubeqpu.qpu_gateway.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from kubeqpu.qpu_gateway.cluster.membership import Membership
 
 _LOG = structlog.get_logger(__name__)
 
@@ -111,6 +113,9 @@ class Gateway:
     async def _start(self) -> None:
         access, classes = self._access, self._settings.placement_classes()
         if self._settings.cluster is not None:
+            # Half of the time that a gateway takes to start, and a local one needs none of it.
+            from kubeqpu.qpu_gateway.cluster.membership import join  # noqa: PLC0415
+
             joining = join(self._settings, self._settings.cluster, self._qpus, self._telemetry)
             self._membership = await self._cluster.enter_async_context(joining)
             access, classes = self._membership.access, self._membership.classes

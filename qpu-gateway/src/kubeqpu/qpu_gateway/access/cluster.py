@@ -22,9 +22,10 @@ _LOG = structlog.get_logger(__name__)
 # A right that was taken away counts for this much longer; one that was given, comes sooner.
 ACCEPTED_SECONDS = 10.0
 REFUSED_SECONDS = 2.0
-# With answers that are remembered for 10 s and take up to 5 s, a stream outlives its right by at
-# most a minute, whether the API server answers or not.
-CHECK_SECONDS = 25.0
+# The API server accepts a token for up to 10 s after its pod or account is gone, and answers are
+# remembered here for as long: with these a stream outlives its right by at most a minute, whether
+# the API server answers or not.
+CHECK_SECONDS = 20.0
 _REMEMBERED = 4096
 
 _Right: TypeAlias = tuple[Caller, Verb, str]

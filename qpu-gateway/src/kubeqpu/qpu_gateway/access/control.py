@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _RETRY_SECONDS = 5.0
 # So many times the seconds between checks, the API server may be away.
-_TOLERANCE = 1.6
+_TOLERANCE = 1.25
 
 
 class StandingRight:

@@ -107,6 +107,11 @@ class _Paced:
     sent_at: float = float("-inf")
     retry_at: float = float("-inf")
     expired: bool = False
+    # What writes that may have failed call for.
+    least: Change = Change.NONE
+
+    def update(self) -> None:
+        self.change = max(self.least, compare(self.written, self.current))
 
     def is_due(self, now: float) -> bool:
         waits = SMALL_CHANGE_SECONDS if self.change is Change.SMALL else SHORTEST_SECONDS
@@ -129,7 +134,7 @@ class Pacer:
         """Notes a QPU's status as it is now."""
         paced = self._paced.setdefault(qpu, _Paced(status))
         paced.current = status
-        paced.change = compare(paced.written, status)
+        paced.update()
 
     def choose(self, now: float) -> dict[str, api.QPUStatus]:
         """Chooses what is to be written now; each write must be confirmed or failed later."""
@@ -149,21 +154,25 @@ class Pacer:
         paced = self._paced.get(qpu)
         if paced is not None and paced.sending is not None:
             paced.written = None if paced.expired else paced.sending
-            paced.sending = None
-            paced.change = compare(paced.written, paced.current)
+            paced.sending, paced.least = None, Change.NONE
+            paced.update()
 
     def fail(self, qpu: str, retry_at: float) -> None:
         """Notes that the write failed, or may have; it is made again, not before a time."""
         paced = self._paced.get(qpu)
-        if paced is not None:
-            paced.sending, paced.written, paced.retry_at = None, None, retry_at
-            paced.change = Change.CONDITION
+        if paced is not None and paced.sending is not None:
+            # Nobody knows which of the two is there; if their conditions differ, that is urgent.
+            doubt = compare(paced.written, paced.sending)
+            paced.least = max(paced.least, Change.LARGE, doubt)
+            paced.sending, paced.retry_at = None, retry_at
+            paced.update()
 
     def expire(self, qpu: str) -> None:
         """Notes that someone else wrote: what is there is no longer what was written."""
         paced = self._paced.get(qpu)
         if paced is not None:
-            paced.written, paced.change, paced.expired = None, Change.CONDITION, True
+            paced.written, paced.expired = None, True
+            paced.update()
 
     def forget(self, qpu: str) -> None:
         """Lets go of a QPU; nothing of it is written until it is offered again."""

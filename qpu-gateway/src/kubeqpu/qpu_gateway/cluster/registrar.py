@@ -1,6 +1,7 @@
 """Registers one QPU, and registers it again when its object is gone or changed."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,31 +117,22 @@ class Registrar:
             try:
                 async with slots:
                     await self._register()
-                self._backoff.succeed()
-                conflict = self.registered is not None and self.registered.conflict
-                wait = _CONFLICT_CHECK_SECONDS if conflict else _CHECK_SECONDS
             except NotRegisteredError as error:
                 self._set_registered(None)
                 self._tell("QPU not registered", str(error))
-                wait = self._backoff.fail()
+                await asyncio.sleep(self._backoff.fail())
             except GatewayError as error:
                 # An API server that does not answer takes nothing away: the Lease goes on.
                 self._tell("QPU not registered", str(error))
-                wait = self._backoff.fail()
+                await asyncio.sleep(self._backoff.fail())
             except Exception:
                 _LOG.exception("QPU not registered", qpu=self._served.name)
-                wait = self._backoff.fail()
+                await asyncio.sleep(self._backoff.fail())
             else:
+                self._backoff.succeed()
                 # Whoever undoes what we write does not make us a storm.
                 await asyncio.sleep(_BETWEEN_ATTEMPTS_SECONDS)
-            if self.registered is None:
-                await asyncio.sleep(wait)
-                continue
-            try:
-                async with asyncio.timeout(wait):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+                await self._wait_until_due()
 
     def request(self) -> None:
         """Asks for another registration."""
@@ -169,6 +161,13 @@ class Registrar:
         """Takes in that the object is gone, or no longer ours."""
         self._set_registered(None)
         self.request()
+
+    async def _wait_until_due(self) -> None:
+        conflict = self.registered is not None and self.registered.conflict
+        wait = _CONFLICT_CHECK_SECONDS if conflict else _CHECK_SECONDS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._due.wait()
 
     def _find_uid(self) -> str | None:
         return None if self.registered is None else self.registered.uid

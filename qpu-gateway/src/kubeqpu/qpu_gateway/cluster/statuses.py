@@ -18,6 +18,7 @@ _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 _MAX_MESSAGE = 4096
 _MAX_GATES, _MAX_GATE_NAME = 256, 63
 _MAX_CALIBRATION_ID = 253
+_MAX_SECONDS = 1e9
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _error(value: float) -> float:
 
 
 def _seconds(value: float) -> float:
-    return _round(max(value, 0.0)) if math.isfinite(value) else 0.0
+    return _round(min(max(value, 0.0), _MAX_SECONDS)) if math.isfinite(value) else 0.0
 
 
 def _round(value: float) -> float:

@@ -1,0 +1,160 @@
+"""A stand-in for the API server, as far as a gateway speaks to it; it breaks when told to."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio import client
+
+Object = dict[str, Any]
+
+
+class ObjectServer:
+    """Keeps objects in memory, by plural and name.
+
+    Attributes:
+        objects: What there is.
+        requests: Method and path of every request.
+        answer: Status with which every request is refused; None serves.
+        delay_seconds: Time that every answer takes.
+        gone: How many of the next watches are refused because their version is too old.
+        gone_by_status: Whether that is told by the HTTP status and not by an event.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.answer: int | None = None
+        self.delay_seconds = 0.0
+        self.gone = 0
+        self.gone_by_status = False
+        self._versions = itertools.count(100)
+        self._watches: dict[asyncio.Queue[Object | None], str] = {}
+
+    def put(self, plural: str, manifest: Object) -> Object:
+        """Makes or replaces an object; watches see it."""
+        key = (plural, manifest["metadata"]["name"])
+        old = self.objects.get(key)
+        metadata = {**manifest["metadata"], "resourceVersion": str(next(self._versions))}
+        metadata.setdefault("uid", f"uid-{metadata['resourceVersion']}")
+        metadata.setdefault("generation", 1)
+        if old is not None and old.get("spec") != manifest.get("spec"):
+            metadata["generation"] = old["metadata"]["generation"] + 1
+        made = self.objects[key] = {**manifest, "metadata": metadata}
+        self._tell(plural, "ADDED" if old is None else "MODIFIED", made)
+        return made
+
+    def delete(self, plural: str, name: str) -> None:
+        """Deletes an object; watches see it."""
+        found = self.objects.pop((plural, name))
+        metadata = {**found["metadata"], "resourceVersion": str(next(self._versions))}
+        self._tell(plural, "DELETED", {**found, "metadata": metadata})
+
+    def get(self, plural: str, name: str) -> Object | None:
+        """Gives an object, or None."""
+        return self.objects.get((plural, name))
+
+    def drop_watches(self) -> None:
+        """Ends all watches, as a server that restarts does."""
+        for queue in self._watches:
+            queue.put_nowait(None)
+
+    def count(self, method: str, part: str) -> int:
+        """Counts requests whose path has a part."""
+        return sum(found[0] == method and part in found[1] for found in self.requests)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[client.ApiClient]:
+        """Serves on loopback and gives a client of it."""
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        configuration = client.Configuration()
+        configuration.host = f"http://{host}:{port}"
+        try:
+            async with client.ApiClient(configuration) as api_client:
+                yield api_client
+        finally:
+            self.drop_watches()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((request.method, request.path))
+        await asyncio.sleep(self.delay_seconds)
+        if self.answer is not None:
+            return _refuse(self.answer, "the test says so")
+        # apis/<group>/<version>[/namespaces/<namespace>]/<plural>[/<name>[/status]]
+        parts = request.path.strip("/").split("/")[3:]
+        if parts[0] == "namespaces":
+            parts = parts[2:]
+        plural, name, *rest = [*parts, ""] if len(parts) == 1 else parts
+        if not name:
+            return await self._list(request, plural)
+        if request.method == "PATCH":
+            return await self._apply(request, plural, name, rest == ["status"])
+        found = self.get(plural, name)
+        return _refuse(404, f"{name} not found") if found is None else web.json_response(found)
+
+    async def _apply(
+        self, request: web.Request, plural: str, name: str, status: bool
+    ) -> web.Response:
+        assert request.content_type == "application/apply-patch+yaml"
+        sent = json.loads(await request.text())
+        old = self.get(plural, name)
+        if status and old is None:
+            return _refuse(404, f"{name} not found")
+        uid = sent["metadata"].get("uid")
+        if uid is not None and old is not None and uid != old["metadata"]["uid"]:
+            return _refuse(409, "Precondition failed: UID")
+        base: Object = old or {"apiVersion": sent["apiVersion"], "kind": sent["kind"]}
+        if status:
+            made = {**base, "status": sent["status"]}
+        else:
+            spec = {**base.get("spec", {}), **sent.get("spec", {})}
+            metadata = {**base.get("metadata", {}), **sent["metadata"]}
+            made = {**base, "spec": spec, "metadata": metadata}
+        if made != old:
+            made = self.put(plural, made)
+        return web.json_response(made, status=200 if old else 201)
+
+    async def _list(self, request: web.Request, plural: str) -> web.StreamResponse:
+        if request.query.get("watch") != "true":
+            items = [found for key, found in self.objects.items() if key[0] == plural]
+            version = str(next(self._versions))
+            return web.json_response({"items": items, "metadata": {"resourceVersion": version}})
+        if self.gone:
+            self.gone -= 1
+            if self.gone_by_status:
+                return _refuse(410, "too old resource version")
+            event = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
+            return web.Response(text=json.dumps(event) + "\n")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        queue: asyncio.Queue[Object | None] = asyncio.Queue()
+        self._watches[queue] = plural
+        try:
+            with contextlib.suppress(ConnectionError):
+                while (told := await queue.get()) is not None:
+                    await response.write(json.dumps(told).encode() + b"\n")
+        finally:
+            del self._watches[queue]
+        return response
+
+    def _tell(self, plural: str, kind: str, manifest: Object) -> None:
+        for queue, watched in self._watches.items():
+            if watched == plural:
+                queue.put_nowait({"type": kind, "object": manifest})
+
+
+def _refuse(status: int, message: str) -> web.Response:
+    content = {"kind": "Status", "code": status, "message": message}
+    return web.json_response(content, status=status)

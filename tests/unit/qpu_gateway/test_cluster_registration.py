@@ -1,0 +1,336 @@
+"""Registration against a stand-in for the API server that is slow, refuses and breaks off."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from kubeqpu.common import api
+from kubeqpu.common.placement import PlacementClass
+from kubeqpu.proto.v1 import qpu_pb2
+from kubeqpu.qpu_gateway.cluster.classes import ClassWatch
+from kubeqpu.qpu_gateway.cluster.registration import Registration
+from kubeqpu.qpu_gateway.errors import ProviderError
+from kubeqpu.qpu_gateway.providers.base import QPUSettings
+from kubeqpu.qpu_gateway.qpus import QPUs
+from kubeqpu.qpu_gateway.settings import ClusterSettings
+from kubeqpu.qpu_gateway.workers import WorkerLimits, WorkerPool
+from tests.integration.gateway_support import CoinProvider, Coins
+from tests.support.object_server import Object, ObjectServer
+
+ROLE: Object = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "role-coin", "uid": "role-uid"},
+}
+CLUSTER = ClusterSettings(
+    gateway="main",
+    namespace="lab",
+    endpoint="main.lab.svc:7070",
+    owners={"coin": "role-coin"},
+)
+
+
+@dataclass
+class Stand:
+    """A stand-in with a gateway's registration at it."""
+
+    server: ObjectServer
+    qpus: QPUs
+    coin: CoinProvider
+
+    def status(self) -> dict[str, Any]:
+        found = self.server.get("qpus", "coin") or {}
+        return dict(found.get("status", {}))
+
+    def ready(self) -> tuple[str, str]:
+        for item in self.status().get("conditions", []):
+            if item["type"] == "Ready":
+                return item["status"], item["reason"]
+        return "", ""
+
+    def is_ready(self) -> bool:
+        return self.ready()[0] == "True"
+
+
+@asynccontextmanager
+async def stand(
+    server: ObjectServer | None = None,
+    prepare: Callable[[CoinProvider], None] = lambda provider: None,
+) -> AsyncIterator[Stand]:
+    """Serves a stand-in and registers one QPU there; the role that owns it exists."""
+    made = server or ObjectServer()
+    if made.get("clusterroles", "role-coin") is None:
+        made.put("clusterroles", ROLE)
+    coins = Coins(prepare)
+    section = QPUSettings(name="coin", provider="coin", slots=2)
+    qpus = QPUs((section,), coins.factories(), WorkerPool(WorkerLimits()))
+    async with made.serve() as api_client:
+        registration = Registration(api_client, CLUSTER, "main-0", qpus)
+        await registration.start()
+        qpus["coin"].start()
+        try:
+            yield Stand(made, qpus, coins.by_name["coin"])
+        finally:
+            await registration.stop()
+            await qpus["coin"].close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 6.0) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + seconds, "waited too long"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+def test_settings_of_the_stand_are_those_of_a_chart() -> None:
+    assert api.lease_name("coin") == "kubeqpu-qpu-coin"
+
+
+async def test_nothing_is_written_while_nothing_changes() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        await asyncio.sleep(0.5)
+        before = made.server.count("PATCH", "/qpus/")
+        await asyncio.sleep(3)
+        assert made.server.count("PATCH", "/qpus/") == before
+        made.qpus["coin"].count_pending = lambda: 40
+        await until(lambda: made.status()["queue"]["gatewayPending"] == 40, 3)
+
+
+async def test_the_lease_is_there_before_the_qpu_is_ready() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        paths = [path for method, path in made.server.requests if method == "PATCH"]
+        first_status = next(index for index, path in enumerate(paths) if path.endswith("/status"))
+        assert any("/leases/" in path for path in paths[:first_status])
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+async def test_an_api_server_that_refuses_is_waited_for(status: int) -> None:
+    server = ObjectServer()
+    server.answer = status
+    async with stand(server) as made:
+        await asyncio.sleep(1)
+        assert made.server.get("qpus", "coin") is None
+        # Patience, not a storm: the first list, and a few attempts.
+        assert len(made.server.requests) < 12
+        server.answer = None
+        await until(made.is_ready)
+
+
+async def test_an_outage_of_the_api_server_takes_nothing_away() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        made.server.answer = 503
+        made.server.drop_watches()
+        made.qpus["coin"].count_pending = lambda: 40
+        await asyncio.sleep(2)
+        made.server.answer = None
+        await until(lambda: made.status()["queue"]["gatewayPending"] == 40)
+        assert made.is_ready()
+
+
+async def test_a_missing_owner_is_waited_for() -> None:
+    server = ObjectServer()
+    server.put("clusterroles", {"metadata": {"name": "another", "uid": "x"}})
+    async with stand(server) as made:
+        server.objects.pop(("clusterroles", "role-coin"))
+        if server.get("qpus", "coin") is not None:
+            server.delete("qpus", "coin")
+        await asyncio.sleep(1)
+        assert server.get("qpus", "coin") is None
+        server.put("clusterroles", ROLE)
+        await until(made.is_ready, 12)
+
+
+async def test_a_qpu_whose_provider_cannot_start_is_registered_with_the_reason() -> None:
+    class Broken(CoinProvider):
+        async def start(self) -> None:
+            raise ProviderError("There is no backend of that name.")
+
+    def make(settings: QPUSettings, workers: WorkerPool) -> Broken:
+        return Broken(settings)
+
+    server = ObjectServer()
+    server.put("clusterroles", ROLE)
+    qpus = QPUs(
+        (QPUSettings(name="coin", provider="broken"),),
+        {"broken": make},
+        WorkerPool(WorkerLimits()),
+    )
+    async with server.serve() as api_client:
+        registration = Registration(api_client, CLUSTER, "main-0", qpus)
+        await registration.start()
+        qpus["coin"].start()
+        made = Stand(server, qpus, CoinProvider(qpus["coin"].settings))
+        await until(lambda: made.ready() == ("False", "ProviderNotStarted"))
+        conditions = {item["type"]: item for item in made.status()["conditions"]}
+        await registration.stop()
+        await qpus["coin"].close()
+    found = server.get("qpus", "coin")
+    assert found is not None
+    assert found["spec"]["backendName"] == "coin"
+    assert found["spec"]["simulator"] is True
+    assert "no backend" in conditions["Ready"]["message"]
+    assert conditions["Accepting"]["status"] == "Unknown"
+
+
+async def test_a_provider_that_hangs_is_told_and_the_lease_goes_on() -> None:
+    hanging = asyncio.Event()
+
+    def prepare(provider: CoinProvider) -> None:
+        describe = provider.describe
+
+        async def describe_or_hang(include_target: bool = False) -> qpu_pb2.QPU:
+            if hanging.is_set():
+                await asyncio.sleep(3600)
+            return await describe(include_target)
+
+        provider.describe = describe_or_hang  # type: ignore[method-assign]
+
+    async with stand(prepare=prepare) as made:
+        await until(made.is_ready)
+        hanging.set()
+        leases = made.server.count("PATCH", "/leases/")
+        took = await until(lambda: made.ready() == ("False", "ProviderTimeout"), 15)
+        assert took < 11
+        assert made.status()["numQubits"] == 5
+        await until(lambda: made.server.count("PATCH", "/leases/") > leases, 11)
+        hanging.clear()
+        await until(made.is_ready)
+
+
+@pytest.mark.parametrize("by_status", [False, True])
+async def test_a_cordon_is_seen_whatever_happens_to_the_watch(by_status: bool) -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        served = made.qpus["coin"]
+        for cordoned in (True, False):
+            made.server.gone, made.server.gone_by_status = 1, by_status
+            made.server.drop_watches()
+            found = made.server.get("qpus", "coin")
+            assert found is not None
+            spec = {**found["spec"], "unschedulable": cordoned}
+            made.server.put("qpus", {**found, "spec": spec})
+            await until(lambda: served.unschedulable is cordoned)  # noqa: B023
+            assert made.server.gone == 0
+
+
+async def test_a_watch_that_always_ends_is_not_taken_up_in_a_storm() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        made.server.gone = 10**6
+        made.server.drop_watches()
+        before = made.server.count("GET", "/qpus")
+        await asyncio.sleep(3)
+        assert made.server.count("GET", "/qpus") - before < 16
+
+
+async def test_an_object_made_anew_gets_lease_and_status() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        old = made.server.get("qpus", "coin")
+        assert old is not None
+        made.server.delete("qpus", "coin")
+        await until(made.is_ready)
+        new = made.server.get("qpus", "coin")
+        lease = made.server.get("leases", "kubeqpu-qpu-coin")
+        assert new is not None
+        assert lease is not None
+        assert new["metadata"]["uid"] != old["metadata"]["uid"]
+        (owner,) = lease["metadata"]["ownerReferences"]
+        assert owner["uid"] == new["metadata"]["uid"]
+
+
+async def test_a_deletion_that_no_watch_showed_is_noticed() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        # Nobody is told of this.
+        del made.server.objects["qpus", "coin"]
+        made.qpus["coin"].count_pending = lambda: 40
+        await until(made.is_ready)
+
+
+async def test_a_slow_api_server_keeps_no_lease_waiting() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        made.server.delay_seconds = 1.5
+        pending = iter(range(0, 10**6, 50))
+        made.qpus["coin"].count_pending = lambda: next(pending)
+        before = made.server.count("PATCH", "/leases/")
+        await until(lambda: made.server.count("PATCH", "/leases/") > before, 12)
+        # One write of a QPU at a time, however slow.
+        statuses = made.server.count("PATCH", "/qpus/coin/status")
+        await asyncio.sleep(3.2)
+        assert made.server.count("PATCH", "/qpus/coin/status") - statuses <= 3
+
+
+async def test_a_planned_stop_takes_no_longer_than_its_limit() -> None:
+    async with stand() as made:
+        await until(made.is_ready)
+        made.server.delay_seconds = 30.0
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
+
+
+async def test_transition_times_outlive_a_restart() -> None:
+    server = ObjectServer()
+    async with stand(server) as made:
+        await until(made.is_ready)
+        found = server.get("qpus", "coin")
+        assert found is not None
+        status = found["status"]
+        for condition in status["conditions"]:
+            condition["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    # As a kill leaves it.
+    server.put("qpus", {**found, "status": status})
+    written = server.count("PATCH", "/status")
+    async with stand(server) as made:
+        await until(lambda: server.count("PATCH", "/status") > written)
+        times = {item["type"]: item["lastTransitionTime"] for item in made.status()["conditions"]}
+        assert made.is_ready()
+        assert times["Ready"] == times["Accepting"] == "2026-01-01T00:00:00Z"
+
+
+def qpu_class(name: str, default: bool = False, created: str = "2026-01-01T00:00:00Z") -> Object:
+    annotations: Mapping[str, str] = {"kubeqpu.io/is-default-class": "true"} if default else {}
+    return {
+        "apiVersion": api.API_VERSION,
+        "kind": "QPUClass",
+        "metadata": {"name": name, "annotations": annotations, "creationTimestamp": created},
+        "spec": {"requirements": {"minQubits": 12}},
+    }
+
+
+async def test_classes_are_those_of_the_cluster_and_of_the_configuration() -> None:
+    server = ObjectServer()
+    server.put("qpuclasses", qpu_class("wide"))
+    async with server.serve() as api_client:
+        classes = ClassWatch(api_client, {"own": PlacementClass("own")})
+        assert set(classes) == {"standard", "own"}
+        assert classes.default_name == "standard"
+        await classes.start()
+        await until(lambda: "wide" in classes)
+        assert classes["wide"].requirements.min_qubits == 12
+        server.put("qpuclasses", qpu_class("own", default=True))
+        await until(lambda: classes["own"].requirements.min_qubits == 12)
+        assert classes.default_name == "own"
+        server.put("qpuclasses", qpu_class("wide", True, "2026-02-01T00:00:00Z"))
+        await until(lambda: classes.default_name == "wide")
+        odd = qpu_class("wide")
+        odd["spec"] = {"requirements": {"minQubits": "many"}}
+        server.put("qpuclasses", odd)
+        server.delete("qpuclasses", "own")
+        await until(lambda: classes["own"].requirements.min_qubits == 1)
+        # What cannot be read stays as it was.
+        assert classes["wide"].requirements.min_qubits == 12
+        server.delete("qpuclasses", "wide")
+        await until(lambda: set(classes) == {"standard", "own"})
+        assert classes.default_name == "standard"
+        await classes.stop()

@@ -1,6 +1,7 @@
 """Callers and rights by reviews: what is asked, what is believed, and what a bad server does."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -242,10 +243,16 @@ def echo_token(request: web.Request) -> web.StreamResponse:
     return web.Response(text="not JSON: " + str(request._read_bytes), status=201)
 
 
+def misplace_token(request: web.Request) -> web.StreamResponse:
+    token = json.loads(request._read_bytes or b"{}")["spec"].get("token", "")
+    return web.json_response({"status": {"authenticated": True, "user": {"username": [token]}}})
+
+
 BAD_ANSWERS = {
     "status 500": lambda request: web.Response(status=500, text=str(request._read_bytes)),
     "status 403": lambda request: web.json_response({"kind": "Status", "code": 403}, status=403),
     "garbage": echo_token,
+    "the token in a wrong place": misplace_token,
     "other JSON": lambda request: web.json_response(["x"], status=201),
     "wrong types": lambda request: web.json_response({"status": {"authenticated": "yes"}}),
     "no status": lambda request: web.json_response({"spec": {}}, status=201),
@@ -259,7 +266,7 @@ async def test_a_server_that_answers_badly_lets_nobody_in_and_shows_no_token(
 ) -> None:
     metadata = bearer(server.issue_token("team-a"))
     server.answer = BAD_ANSWERS[kind]
-    secret = metadata[0][1].rpartition(".")[2]
+    secret = metadata[0][1][-12:]  # what quotes it may shorten it
     with capture_logs() as logs:
         with pytest.raises(ClusterUnavailableError, match="Try again") as failed:
             await access.identify(metadata)
@@ -276,15 +283,16 @@ async def test_a_server_that_answers_badly_lets_nobody_in_and_shows_no_token(
     assert (await access.identify(metadata)).tenant == "team-a"
 
 
-async def test_a_slow_server_is_not_waited_for_long(server: ReviewServer) -> None:
-    server.delay_seconds = 30
+async def test_a_slow_server_is_not_waited_for_long() -> None:
     inquiry = Inquiry("token", lambda kind, seconds: None, seconds=0.1)
 
     async def send() -> None:
         await asyncio.sleep(30)
 
+    start = time.monotonic()
     with pytest.raises(ClusterUnavailableError, match=r"did not answer within 0\.1 s"):
         await inquiry.put(send)
+    assert time.monotonic() - start < 1
 
 
 async def test_a_server_that_wants_quiet_gets_it(

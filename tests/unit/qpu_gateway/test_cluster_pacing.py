@@ -79,6 +79,34 @@ def test_a_failed_write_is_made_again_after_its_wait() -> None:
     assert list(pacer.choose(3.0)) == ["qpu"]
 
 
+def test_what_may_have_been_written_is_written_over() -> None:
+    pacer = Pacer(Budget(RATE, BURST))
+    pacer.offer("qpu", status(pending=1))
+    pacer.choose(0.0)
+    pacer.confirm("qpu")
+    pacer.offer("qpu", status(pending=50))
+    assert list(pacer.choose(2.0)) == ["qpu"]
+    # No answer came, and meanwhile all is as it was before.
+    pacer.fail("qpu", retry_at=2.5)
+    pacer.offer("qpu", status(pending=1))
+    assert pacer.choose(3.0) == {"qpu": status(pending=1)}
+    pacer.confirm("qpu")
+    assert pacer.choose(9.0) == {}
+
+
+def test_busy_qpus_take_turns() -> None:
+    pacer, last = Pacer(Budget(RATE, 2.0)), dict.fromkeys(NAMES, 0.0)
+    for step in range(400):
+        now = step * TICK
+        for name in NAMES:
+            pacer.offer(name, status(pending=2 ** (step % 16)))
+        for name in pacer.choose(now):
+            assert now - last[name] <= len(NAMES) / RATE + 1.0
+            last[name] = now
+            pacer.confirm(name)
+    assert min(last.values()) > 30
+
+
 @given(
     takes=st.lists(st.floats(0.0, 2.0), min_size=1, max_size=60),
     rate=st.floats(0.5, 50),

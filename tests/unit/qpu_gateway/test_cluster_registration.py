@@ -13,6 +13,8 @@ from kubeqpu.common import api
 from kubeqpu.common.placement import PlacementClass
 from kubeqpu.proto.v1 import qpu_pb2
 from kubeqpu.qpu_gateway.cluster.classes import ClassWatch
+from kubeqpu.qpu_gateway.cluster.leases import LeaseKeeper
+from kubeqpu.qpu_gateway.cluster.objects import ObjectsAPI
 from kubeqpu.qpu_gateway.cluster.registration import Registration
 from kubeqpu.qpu_gateway.errors import ProviderError
 from kubeqpu.qpu_gateway.providers.base import QPUSettings
@@ -61,10 +63,12 @@ class Stand:
 async def stand(
     server: ObjectServer | None = None,
     prepare: Callable[[CoinProvider], None] = lambda provider: None,
+    *,
+    owned: bool = True,
 ) -> AsyncIterator[Stand]:
-    """Serves a stand-in and registers one QPU there; the role that owns it exists."""
+    """Serves a stand-in and registers one QPU there; the role that owns it may exist."""
     made = server or ObjectServer()
-    if made.get("clusterroles", "role-coin") is None:
+    if owned and made.get("clusterroles", "role-coin") is None:
         made.put("clusterroles", ROLE)
     coins = Coins(prepare)
     section = QPUSettings(name="coin", provider="coin", slots=2)
@@ -136,17 +140,48 @@ async def test_an_outage_of_the_api_server_takes_nothing_away() -> None:
         assert made.is_ready()
 
 
-async def test_a_missing_owner_is_waited_for() -> None:
-    server = ObjectServer()
-    server.put("clusterroles", {"metadata": {"name": "another", "uid": "x"}})
-    async with stand(server) as made:
-        server.objects.pop(("clusterroles", "role-coin"))
-        if server.get("qpus", "coin") is not None:
-            server.delete("qpus", "coin")
+async def test_a_missing_owner_is_waited_for_and_one_that_leaves_ends_it() -> None:
+    async with stand(owned=False) as made:
         await asyncio.sleep(1)
-        assert server.get("qpus", "coin") is None
-        server.put("clusterroles", ROLE)
-        await until(made.is_ready, 12)
+        assert made.server.get("qpus", "coin") is None
+        made.server.put("clusterroles", ROLE)
+        await until(made.is_ready)
+        # As the garbage collector takes a QPU with its owner.
+        del made.server.objects["clusterroles", "role-coin"]
+        made.server.delete("qpus", "coin")
+        await asyncio.sleep(2)
+        leases = made.server.count("PATCH", "/leases/")
+        await asyncio.sleep(11)
+        assert made.server.get("qpus", "coin") is None
+        # A Lease without its QPU would stay behind.
+        assert made.server.count("PATCH", "/leases/") == leases
+
+
+async def test_a_lease_is_renewed_over_and_over_whatever_fails() -> None:
+    server = ObjectServer()
+    async with server.serve() as api_client:
+        uids = iter(["first", *["second"] * 1000])
+        keeper = LeaseKeeper(
+            ObjectsAPI(api_client), "lab", "coin", "main-0", lambda: next(uids), 0.2
+        )
+        task = asyncio.create_task(keeper.run())
+
+        def owner() -> str:
+            lease = server.get("leases", "kubeqpu-qpu-coin")
+            return "" if lease is None else str(lease["metadata"]["ownerReferences"][0]["uid"])
+
+        await until(lambda: owner() == "first")
+        await until(lambda: owner() == "second")
+        server.answer = 500
+        refused = len(server.requests)
+        await until(lambda: len(server.requests) > refused)
+        server.answer = None
+        lease = server.get("leases", "kubeqpu-qpu-coin")
+        await until(lambda: server.get("leases", "kubeqpu-qpu-coin") != lease)
+        counted = len(server.requests)
+        await asyncio.sleep(1.1)
+        assert 4 <= len(server.requests) - counted <= 7
+        task.cancel()
 
 
 async def test_a_qpu_whose_provider_cannot_start_is_registered_with_the_reason() -> None:
@@ -291,7 +326,14 @@ async def test_transition_times_outlive_a_restart() -> None:
     # As a kill leaves it.
     server.put("qpus", {**found, "status": status})
     written = server.count("PATCH", "/status")
-    async with stand(server) as made:
+
+    def prepare(provider: CoinProvider) -> None:
+        async def start_slowly() -> None:
+            await asyncio.sleep(1.5)
+
+        provider.start = start_slowly  # type: ignore[method-assign]
+
+    async with stand(server, prepare) as made:
         await until(lambda: server.count("PATCH", "/status") > written)
         times = {item["type"]: item["lastTransitionTime"] for item in made.status()["conditions"]}
         assert made.is_ready()

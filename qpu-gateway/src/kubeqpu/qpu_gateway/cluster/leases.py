@@ -86,6 +86,7 @@ class LeaseKeeper:
         qpu: Name of the QPU.
         pod: Name of the gateway's pod.
         find_uid: Gives the uid of the QPU object, or None while there is none of ours.
+        renew_seconds: Time between two renewals.
     """
 
     def __init__(
@@ -95,12 +96,14 @@ class LeaseKeeper:
         qpu: str,
         pod: str,
         find_uid: Callable[[], str | None],
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         self._objects = objects
         self._namespace = namespace
         self._qpu = qpu
         self._pod = pod
         self._find_uid = find_uid
+        self._renew_seconds = renew_seconds
         self._acquired_at = datetime.now(UTC)
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
@@ -133,10 +136,10 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Renews until cancelled; no error ends it."""
         # Spread over the first period, so that many QPUs do not renew in one burst.
-        wait = self._random.uniform(0.1, 1.0) * RENEW_SECONDS
+        wait = self._random.uniform(0.1, 1.0) * self._renew_seconds
         while True:
             await asyncio.sleep(wait)
-            wait = self._random.uniform(0.95, 1.05) * RENEW_SECONDS
+            wait = self._random.uniform(0.95, 1.05) * self._renew_seconds
             uid = self._find_uid()
             if uid is None:
                 continue

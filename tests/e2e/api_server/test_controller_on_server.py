@@ -5,104 +5,34 @@ stand in for gateways: they renew Leases and write status as those do.
 """
 
 import base64
-import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from kubeqpu.admission import silence
 from kubeqpu.admission.classes import DEFAULT_ANNOTATION
 from kubeqpu.common import api
 from tests.cluster import faults
 from tests.cluster.controlplane import API_SERVER
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
+from tests.e2e.api_server.controller import (
+    ACCOUNT,
+    LEASE_SECONDS,
+    NAMESPACE,
+    STATUS,
+    Controller,
+    Gateway,
+)
 from tests.e2e.api_server.server import APIServer
 from tools import chart, crds
 
-NAMESPACE = chart.NAMESPACE
-ACCOUNT = "kubeqpu-controller"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-LEASE_SECONDS = 6
-STATUS = ("--subresource=status", "--validate=false", "--force-conflicts")
-# Reads its kubeconfig, for /tmp is its own; then drops everything but what it takes to read the
-# interpreter of whoever runs the tests.
-SANDBOX = """
-mount -o remount,bind,ro / && mount -t tmpfs tmpfs /tmp && cat > /tmp/kubeconfig
-chmod 444 /tmp/kubeconfig && chmod 1777 /tmp
-exec setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs \
-  --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search \
-  --bounding-set=-all,+dac_read_search "$@"
-"""
-
-
-class Controller:
-    """A process of the controller."""
-
-    def __init__(self, kubeconfig: str, log: Path, name: str) -> None:
-        self.name = name
-        self._log = log
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/",  # as container runtimes set it for users unknown to the image
-            "KUBECONFIG": "/tmp/kubeconfig",
-            "KUBEQPU_NAMESPACE": NAMESPACE,
-            "KUBEQPU_LEASE": ACCOUNT,
-            "KUBEQPU_POD_NAME": name,
-            "KUBEQPU_LEASE_DURATION_SECONDS": str(LEASE_SECONDS),
-            "KUBEQPU_HEALTH_PORT": "0",
-            "KUBEQPU_METRICS_PORT": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        command = [
-            "unshare", "--mount", "sh", "-c", SANDBOX, "sh",
-            sys.executable, "-m", "kubeqpu.admission", "controller",
-        ]  # fmt: skip
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stderr=errors, env=environment, cwd="/"
-            )
-        assert self.process.stdin is not None
-        self.process.stdin.write(kubeconfig.encode())
-        self.process.stdin.close()
-
-    def events(self) -> list[dict[str, Any]]:
-        """What it logged."""
-        lines = self._log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
-    def said(self, event: str) -> bool:
-        return any(item["event"] == event for item in self.events())
-
-    def read(self, port: str, path: str) -> str:
-        wait_until(lambda: self.said("Controller started"), f"{self.name} to start", seconds=20)
-        started = next(item for item in self.events() if item["event"] == "Controller started")
-        address = f"http://127.0.0.1:{started[port]}{path}"
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def metric(self, sample: str) -> float:
-        lines = self.read("metrics_port", "/metrics").splitlines()
-        found = [line for line in lines if line.startswith(f"kubeqpu_controller_{sample} ")]
-        return float(found[0].split()[-1])
-
-    def leads(self) -> bool:
-        return self.metric("leader") == 1
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -144,58 +74,6 @@ def launch(
     yield start
     codes = [one.end() for one in started if one.process.poll() is None]
     assert set(codes) <= {0}
-
-
-class Gateway:
-    """Renews the Lease of a QPU and reports it Ready, as a gateway does."""
-
-    def __init__(self, server: APIServer, qpu: str) -> None:
-        self.server, self.qpu = server, qpu
-        document = api.QPU(
-            metadata=api.ObjectMeta(name=qpu), spec=api.QPUSpec(provider="aer", simulator=True)
-        )
-        server.apply(document.to_manifest(), manager="kubeqpu-gateway")
-
-    def renew(self) -> None:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        metadata = {"name": api.lease_name(self.qpu), "namespace": NAMESPACE}
-        spec = {"holderIdentity": "gateway-0", "leaseDurationSeconds": 40, "renewTime": now}
-        head = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-        self.server.apply({**head, "metadata": metadata, "spec": spec}, manager="kubeqpu-gateway")
-
-    def report_ready(self) -> None:
-        condition = {
-            "type": "Ready", "status": "True", "reason": "Reachable", "message": "",
-            "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }  # fmt: skip
-        head = {"apiVersion": api.API_VERSION, "kind": "QPU", "metadata": {"name": self.qpu}}
-        status = {"gateway": "gateway.quantum.svc:7070", "conditions": [condition]}
-        self.server.apply({**head, "status": status}, manager="kubeqpu-gateway", options=STATUS)
-
-    @contextmanager
-    def alive(self) -> Iterator[None]:
-        """Renews once a second; failures, as those of an outage, are tried again."""
-        stopped = threading.Event()
-
-        def beat() -> None:
-            while not stopped.wait(1.0):
-                try:
-                    self.renew()
-                except ClusterError:
-                    continue
-
-        thread = threading.Thread(target=beat)
-        thread.start()
-        yield
-        stopped.set()
-        thread.join()
-
-    def ready(self) -> api.Condition:
-        found = api.QPU.from_manifest(self.server.get("qpu", self.qpu))
-        return next(item for item in found.status.conditions if item.type == "Ready")
-
-    def is_silent(self) -> bool:
-        return self.ready().reason == "GatewaySilent"
 
 
 def default_classes(server: APIServer) -> dict[str, str]:
@@ -264,6 +142,18 @@ class TestQPUs:
         assert not gateway.is_silent()
         wait_until(gateway.is_silent, "Ready to become Unknown", seconds=LEASE_SECONDS + 3)
         assert "renews no Lease quantum/kubeqpu-qpu-orphan" in gateway.ready().message
+
+    def test_the_api_server_refuses_a_condition_made_from_what_has_changed(
+        self, server: APIServer
+    ) -> None:
+        gateway = Gateway(server, "raced")
+        gateway.report_ready()
+        read = api.QPU.from_manifest(server.get("qpu", "raced"))
+        gateway.report_ready(reason="Back")
+        late = silence.condition(read, "late", datetime.now(UTC))
+        with pytest.raises(ClusterError, match="the object has been modified"):
+            server.apply(late, manager="kubeqpu-controller", options=STATUS)
+        assert gateway.ready().reason == "Back"
 
     def test_another_takes_over_when_the_leader_is_killed(
         self, server: APIServer, launch: Callable[[str], Controller]

@@ -118,9 +118,7 @@ def test_settings_come_from_flags() -> None:
 )
 def test_a_wrong_start_is_one_sentence(arguments: list[str], said: str) -> None:
     command = [sys.executable, "-m", "kubeqpu.admission", *arguments]
-    ended = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=60, env={}
-    )
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env={})
     assert ended.returncode == 2
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

@@ -182,6 +182,7 @@ async def test_an_admins_choice_stands(room: Room, classes: dict[str, str | None
     before = dict(room.server.classes())
     await room.default.step()
     assert room.server.classes() == before
+    assert not any(request.startswith("POST") for request in room.server.requests)
 
 
 async def test_a_deleted_default_returns_after_a_while_in_which_it_can_be_replaced(

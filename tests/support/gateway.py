@@ -25,6 +25,7 @@ class GatewayProcess:
             short, because socket paths are limited to about a hundred characters.
         qpus: The configuration's `qpus` section.
         settings: Other settings of the gateway, by name.
+        environment: More environment variables.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class GatewayProcess:
         directory: Path,
         qpus: Sequence[Mapping[str, object]],
         settings: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._environment = dict(environment or {})
         self.address = f"unix:{directory / 'gateway.sock'}"
         self.log = directory / "gateway.log"
         self._config = directory / "gateway.yaml"
@@ -65,7 +68,7 @@ class GatewayProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "kubeqpu.qpu_gateway", "--config", str(self._config)],
-                env={**environment, "OMP_NUM_THREADS": "1"},
+                env={**environment, "OMP_NUM_THREADS": "1", **self._environment},
                 stdout=log,
                 stderr=log,
             )

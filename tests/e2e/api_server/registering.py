@@ -84,6 +84,17 @@ async def registering(
             await workers.close()
 
 
+def write_kubeconfig(server: APIServer, path: Path) -> Path:
+    """Writes a kubeconfig with a token of the gateway's ServiceAccount."""
+    own: dict[str, Any] = yaml.safe_load(server.cluster.kubeconfig.read_text(encoding="utf-8"))
+    account = GATEWAY.rpartition(":")[2]
+    token = server.kubectl("create", "token", account, f"--namespace={NAMESPACE}").strip()
+    for user in own["users"]:
+        user["user"] = {"token": token}
+    path.write_text(yaml.safe_dump(own), encoding="utf-8")
+    return path
+
+
 async def until(condition: Callable[[], object], what: str, seconds: float = 15.0) -> float:
     """Waits for a condition that may ask the server; returns how long it took."""
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,17 @@ from kubeqpu.common import api
 from tests.e2e.api_server.registering import (
     ENDPOINT,
     NAMESPACE,
+    cluster_settings,
     conditions,
     find,
     install,
     registering,
     says,
     until,
+    write_kubeconfig,
 )
 from tests.e2e.api_server.server import APIServer
+from tests.support.gateway import GatewayProcess
 
 LEASE = ("lease", "kubeqpu-qpu-dev")
 SHOW_OWNERS = "--show-managed-fields"
@@ -49,6 +53,22 @@ def dev(**options: object) -> dict[str, object]:
         "slots": 2,
         "options": {"backend": "FakeNairobiV2", **options},
     }
+
+
+def silence(server: APIServer, name: str) -> None:
+    """Says, as the controller does, that a QPU's gateway is silent."""
+    condition = {
+        "type": "Ready", "status": "Unknown", "reason": "GatewaySilent", "message": "quiet",
+        "lastTransitionTime": "2026-11-23T12:00:00Z",
+    }  # fmt: skip
+    document = {
+        "apiVersion": api.API_VERSION,
+        "kind": "QPU",
+        "metadata": {"name": name},
+        "status": {"conditions": [condition]},
+    }
+    options = ("--subresource=status", "--validate=false", "--force-conflicts")
+    server.apply(document, manager="controller", options=options)
 
 
 async def test_a_qpu_is_registered_with_owner_lease_and_status(release: APIServer) -> None:
@@ -203,21 +223,7 @@ async def test_a_planned_stop_is_told_and_a_restart_is_quick(release: APIServer)
 async def test_what_the_controller_said_is_corrected(release: APIServer) -> None:
     async with registering(release, [dev()]):
         await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
-        condition = {
-            "type": "Ready", "status": "Unknown", "reason": "GatewaySilent", "message": "quiet",
-            "lastTransitionTime": "2026-11-23T12:00:00Z",
-        }  # fmt: skip
-        document = {
-            "apiVersion": api.API_VERSION,
-            "kind": "QPU",
-            "metadata": {"name": "dev"},
-            "status": {"conditions": [condition]},
-        }
-        release.apply(
-            document,
-            manager="controller",
-            options=("--subresource=status", "--validate=false", "--force-conflicts"),
-        )
+        silence(release, "dev")
         took = await until(lambda: says(release, "dev", "Ready", "True"), "Ready again")
         assert took < 5
 
@@ -252,3 +258,31 @@ async def test_the_qpu_of_another_living_gateway_is_left_alone(release: APIServe
         found = find(release, "qpu", "dev")
         assert found is not None
         assert found["status"]["gateway"] == ENDPOINT
+
+
+async def test_a_killed_gateway_is_back_within_five_seconds(
+    release: APIServer, tmp_path: Path
+) -> None:
+    cluster = cluster_settings(["dev"]).model_dump()
+    settings = {"cluster": cluster, "pod_name": "kubeqpu-gateway-default-0"}
+    kubeconfig = write_kubeconfig(release, tmp_path / "kubeconfig")
+    gateway = GatewayProcess(tmp_path, [dev()], settings, {"KUBECONFIG": str(kubeconfig)})
+    try:
+        await asyncio.to_thread(gateway.start)
+        await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
+        before = conditions(release, "dev")
+        gateway.kill()
+        silence(release, "dev")
+        assert says(release, "dev", "Ready", "Unknown")
+        began = time.monotonic()
+        await asyncio.to_thread(gateway.start)
+        await until(lambda: says(release, "dev", "Ready", "True"), "Ready again")
+        took = time.monotonic() - began
+        print(f"Ready {took:.1f} s after the process was started again")
+        assert took < 5
+        after = conditions(release, "dev")
+        for kind in ("Accepting", "Calibrated"):
+            assert after[kind]["lastTransitionTime"] == before[kind]["lastTransitionTime"]
+    finally:
+        gateway.stop()
+    assert says(release, "dev", "Ready", "Unknown", "GatewayStopped")

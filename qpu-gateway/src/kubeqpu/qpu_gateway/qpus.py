@@ -140,6 +140,11 @@ class ServedQPU:
         """Whether its provider's first attempt to start goes on."""
         return not self._tried.is_set()
 
+    @property
+    def started(self) -> bool:
+        """Whether its provider runs."""
+        return self._started.is_set()
+
     async def wait_started(self) -> None:
         """Waits until the provider runs; it may never."""
         await self._started.wait()

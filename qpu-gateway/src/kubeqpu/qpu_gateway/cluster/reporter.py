@@ -1,6 +1,7 @@
 """Watches the providers and keeps the statuses of their QPU objects up to date."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Mapping
@@ -94,6 +95,7 @@ class Reporter:
     async def poll(self, name: str) -> None:
         """Asks one provider about once a second until cancelled; no error ends it."""
         reported = self._reported[name]
+        # Spread over a second, so that many providers are not asked in one burst.
         await asyncio.sleep(random.uniform(0, POLL_SECONDS / 2))  # noqa: S311 - jitter
         while True:
             began = time.monotonic()
@@ -112,7 +114,14 @@ class Reporter:
                     name, "ProviderFailed", f"The provider failed with {type(error).__name__}."
                 )
             self.refresh(name)
-            await asyncio.sleep(max(0.1, POLL_SECONDS - (time.monotonic() - began)))
+            pause = max(0.1, POLL_SECONDS - (time.monotonic() - began))
+            if reported.served.started:
+                await asyncio.sleep(pause)
+                continue
+            with contextlib.suppress(TimeoutError):
+                # A provider that has started is news.
+                async with asyncio.timeout(pause):
+                    await reported.served.wait_started()
 
     async def write(self) -> None:
         """Writes what is due until cancelled; no error ends it."""

@@ -117,7 +117,7 @@ def find_release(testbed: E2ECluster) -> Release:
 
 
 class Tenant:
-    """A namespace whose pod calls the gateway.
+    """A namespace whose pod calls the gateway from another node.
 
     Args:
         release: What it calls.
@@ -167,11 +167,19 @@ def _caller(namespace: str, image: str, authority: str) -> list[dict[str, Any]]:
             {"name": "kubeqpu", "mountPath": "/var/run/secrets/kubeqpu.io"},
         ],
     }
+    elsewhere = {
+        "labelSelector": {"matchLabels": {"kubeqpu.io/serves": "gateway"}},
+        "namespaces": [NAMESPACE],
+        "topologyKey": "kubernetes.io/hostname",
+    }
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "caller", "namespace": namespace},
         "spec": {
+            "affinity": {
+                "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [elsewhere]}
+            },
             "containers": [container],
             "terminationGracePeriodSeconds": 0,
             "volumes": [

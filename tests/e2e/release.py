@@ -12,6 +12,7 @@ from tools import chart
 
 NAMESPACE = "quantum"
 NAME = "kubeqpu"
+TLS_SECRET = "kubeqpu-gateway-default-tls"
 GATEWAY_POD = "kubeqpu-gateway-default-0"
 QPUS = ("aer", "fake-fez")
 AUTHORITY = "kubeqpu-authority"
@@ -93,6 +94,11 @@ class Release:
             time.sleep(0.1)
         return time.monotonic() - start
 
+    def authority(self) -> str:
+        """Reads who signed the gateway's certificate, PEM in base64."""
+        secret = json.loads(self.kubectl("get", "secret", TLS_SECRET, "--output=json"))
+        return str(secret["data"]["ca.crt"])
+
     def drive_fake(self, **state: object) -> None:
         """Writes the control file of `fake-fez`, which its values have to name."""
         script = f"printf %s '{json.dumps(state)}' > /tmp/new && mv /tmp/new /tmp/control.json"
@@ -128,10 +134,7 @@ class Tenant:
     def __init__(self, release: Release, name: str, image: str) -> None:
         self.name = name
         self._testbed = release.testbed
-        secret = json.loads(
-            release.kubectl("get", "secret", "kubeqpu-gateway-default-tls", "--output=json")
-        )
-        apply(self._testbed, *_caller(name, image, secret["data"]["ca.crt"]))
+        apply(self._testbed, *_caller(name, image, release.authority()))
         self._kubectl("wait", "--for=condition=Ready", "pod/caller", "--timeout=120s")
 
     def permit(self, role: str = "kubeqpu-user") -> None:

@@ -3,21 +3,25 @@
 The tests follow one release through its life and run in this order.
 """
 
+import ast
+import base64
 import json
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from kubeqpu.common import api
 from tests.cluster import faults
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
 from tests.e2e.release import ADDRESS, GATEWAY_POD, NAMESPACE, QPUS, Release, Tenant, find_release
-from tests.e2e.testbed import E2ECluster, apply, read
+from tests.e2e.testbed import ROOT, E2ECluster, apply, read
 
 pytestmark = pytest.mark.timeout(600)
 
 INSTALL_SECONDS = 60
+EXAMPLE = ROOT / "examples" / "pod"
 # What drives the fake QPU; Helm keeps all else.
 DRIVEN = (
     "--reuse-values",
@@ -127,6 +131,28 @@ def test_a_pod_with_the_role_runs_circuits_and_another_may_not(
         chemistry.call(SUBMIT.format(jobs=1, entries=1, qpu="fake-fez"))
     with pytest.raises(ClusterError, match="There is no job"):
         chemistry.call(READ.format(ids=ids))
+
+
+def test_the_pod_of_the_example_runs_its_circuit(
+    release: Release, testbed: E2ECluster, namespace: str
+) -> None:
+    where = f"--namespace={namespace}"
+    authority = base64.b64decode(release.authority()).decode()
+    testbed.kubectl(
+        "create", "configmap", "kubeqpu-ca", where, f"--from-literal=ca.crt={authority}"
+    )
+    testbed.kubectl("apply", where, f"--filename={EXAMPLE / 'access.yaml'}")
+    pod = yaml.safe_load((EXAMPLE / "pod.yaml").read_text())
+    (container,) = pod["spec"]["containers"]
+    container["image"] = testbed.provide("cutting")
+    testbed.kubectl("apply", where, "--filename=-", text=json.dumps(pod))
+    wait_until(
+        lambda: read(testbed, "pod", "bell", where)["status"].get("phase") == "Succeeded",
+        "the pod to succeed", seconds=60, every=0.5,
+    )  # fmt: skip
+    counts = ast.literal_eval(testbed.kubectl("logs", "bell", where))
+    assert sum(counts.values()) == 1000
+    assert counts["00"] + counts["11"] > 800
 
 
 def test_an_upgrade_loses_no_queued_job(release: Release, tenants: tuple[Tenant, Tenant]) -> None:

@@ -1,17 +1,15 @@
 """The store and the queue against a model that keeps everything in dictionaries."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Coroutine
+import dataclasses
+import functools
+import itertools
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-import alembic.autogenerate
-import alembic.migration
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -19,24 +17,26 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from kubeqpu.proto.v1 import gateway_pb2
-from kubeqpu.qpu_gateway.errors import ConflictError, NotFoundError, ProviderError
-from kubeqpu.qpu_gateway.jobs import JobState, NewJob
+from kubeqpu.qpu_gateway.errors import (
+    ConflictError,
+    NotFoundError,
+    ProviderError,
+)
+from kubeqpu.qpu_gateway.jobs import JobState
 from kubeqpu.qpu_gateway.providers.base import Span
-from kubeqpu.qpu_gateway.settings import ConfigurationError, Limits
+from kubeqpu.qpu_gateway.settings import Limits
 from kubeqpu.qpu_gateway.store import Store, StoredChunk
-from kubeqpu.qpu_gateway.store.engine import open_engine
-from kubeqpu.qpu_gateway.store.schema import METADATA
 from kubeqpu.qpu_gateway.work import JobQueue, Work
+from tests.support.store import ROWS, TTL_SECONDS, OpenDatabase, make_job
 
 T = TypeVar("T")
 
 TENANTS = st.sampled_from(["a", "b"])
 KEYS = st.sampled_from(["k1", "k2", "k3"])
-ROWS = 6
-TTL_SECONDS = 100.0
 
 
 @dataclass
@@ -60,9 +60,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     jobs = Bundle("jobs")
 
-    def __init__(self) -> None:
+    def __init__(self, open_database: OpenDatabase, numbers: Iterator[int]) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="kubeqpu-store-"))
+        self.open_database = functools.partial(open_database, next(numbers))
         self.loop = asyncio.new_event_loop()
         self.now = 1000.0
         self.models: dict[str, Model] = {}
@@ -70,7 +70,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.open()
 
     def open(self) -> Store:
-        return Store(self.folder, Limits(), clock=lambda: self.now)
+        store = Store(self.open_database(), Limits(), clock=lambda: self.now)
+        self.run(store.open())
+        return store
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -78,7 +80,6 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.store.close()
         self.loop.close()
-        shutil.rmtree(self.folder)
 
     @rule(
         target=jobs,
@@ -89,20 +90,8 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def submit(self, tenant: str, key: str, digest: str, priority: int) -> object:
         self.counter += 1
-        new = NewJob(
-            id=f"{self.counter:032d}",
-            tenant=tenant,
-            idempotency_key=key,
-            spec_digest=digest,
-            spec=b"spec",
-            qpu="q",
-            placement="",
-            seed=2**64 - self.counter,
-            circuits=ROWS,
-            priority=priority,
-            submitted_at=self.now,
-            result_ttl_seconds=TTL_SECONDS,
-        )
+        new = make_job(self.counter, tenant, key, digest, priority=priority)
+        new = dataclasses.replace(new, submitted_at=self.now)
         same = [i for i, m in self.models.items() if (m.tenant, m.key) == (tenant, key)]
         if same and self.models[same[0]].digest != digest:
             with pytest.raises(ConflictError):
@@ -209,32 +198,17 @@ class StoreMachine(RuleBasedStateMachine):
         assert served == sorted(unfinished, key=lambda j: (-self.models[j].priority, j))
 
 
-TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-
-
-def test_migrations_lead_to_the_tables_in_the_code(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "gateway.db", 2**24)
-    with engine.connect() as connection:
-        context = alembic.migration.MigrationContext.configure(connection)
-        assert alembic.autogenerate.compare_metadata(context, METADATA) == []
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-    engine.dispose()
-
-
-def test_a_data_directory_serves_one_gateway_at_a_time(tmp_path: Path) -> None:
-    store = Store(tmp_path, Limits())
-    with pytest.raises(ConfigurationError, match="in use by another gateway"):
-        Store(tmp_path, Limits())
-    store.close()
-    Store(tmp_path, Limits()).close()
-
-
-def test_a_file_in_place_of_the_data_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="may write to"):
-        Store(tmp_path / "file" / "data", Limits())
+def test_the_store_is_as_modelled(
+    open_database: OpenDatabase, request: pytest.FixtureRequest
+) -> None:
+    machine = functools.partial(StoreMachine, open_database, itertools.count())
+    fewer = settings(
+        max_examples=25 if "sqlite" in request.node.name else 5,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_state_machine_as_test(machine, settings=fewer)  # type: ignore[arg-type]
 
 
 def test_rows_given_back_are_handed_out_again_first() -> None:

@@ -35,6 +35,8 @@ class Dispatcher:
         batch_seconds: float,
     ) -> None:
         self._store = store
+        # Stored, but its submitter could not be told: it runs all the same.
+        store.on_unclaimed = self.submit
         self._lanes = {
             name: Lane(qpu, store, feed, telemetry, batch_seconds) for name, qpu in qpus.items()
         }

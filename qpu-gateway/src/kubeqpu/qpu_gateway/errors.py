@@ -45,6 +45,10 @@ class ClusterUnavailableError(GatewayError):
     """The API server does not answer, so it is not known who calls or what they may do."""
 
 
+class StoreUnavailableError(GatewayError):
+    """The database is away, or another gateway has it; what was acknowledged is kept."""
+
+
 class ProviderError(GatewayError):
     """The provider failed."""
 

@@ -17,6 +17,7 @@ from kubeqpu.qpu_gateway.errors import (
     PermissionDeniedError,
     ProviderUnavailableError,
     ResourceExhaustedError,
+    StoreUnavailableError,
     UnauthenticatedError,
 )
 from kubeqpu.qpu_gateway.telemetry import RPCS, Telemetry
@@ -33,6 +34,7 @@ _CODES: tuple[tuple[type[GatewayError], grpc.StatusCode], ...] = (
     (ResourceExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ClusterUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (ProviderUnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (StoreUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (GatewayError, grpc.StatusCode.INTERNAL),
 )
 

@@ -17,6 +17,7 @@ from kubeqpu.qpu_gateway.errors import (
     NotFoundError,
     ProviderUnavailableError,
     ResourceExhaustedError,
+    StoreUnavailableError,
     WorkerError,
 )
 from kubeqpu.qpu_gateway.feed import Feed
@@ -34,7 +35,7 @@ _SMALL_SPEC_BYTES = 16 * 2**10
 # A batch that lasts longer is reported as running before it has results.
 _REPORT_RUNNING_SECONDS = 0.05
 # After these a batch is tried again.
-_PASSING = (ProviderUnavailableError, ResourceExhaustedError)
+_PASSING = (ProviderUnavailableError, ResourceExhaustedError, StoreUnavailableError)
 
 
 class Lane:

@@ -24,7 +24,7 @@ from kubeqpu.qpu_gateway.listeners import listen, make_health_server, make_serve
 from kubeqpu.qpu_gateway.qpus import ProviderFactory, QPUs, load_factories
 from kubeqpu.qpu_gateway.service import GatewayService
 from kubeqpu.qpu_gateway.settings import ConfigurationError, GatewaySettings
-from kubeqpu.qpu_gateway.store import Store
+from kubeqpu.qpu_gateway.store import Store, choose_database
 from kubeqpu.qpu_gateway.submission import Inspector, Submission
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 from kubeqpu.qpu_gateway.tls import Certificate
@@ -69,7 +69,7 @@ class Gateway:
         self._qpus = QPUs(settings.qpus, factories or load_factories(), self._workers)
         self._telemetry = Telemetry(self._qpus)
         self._store = Store(
-            settings.data_dir, settings.limits, on_commit=self._telemetry.observe_commit
+            choose_database(settings), settings.limits, on_commit=self._telemetry.observe_commit
         )
         self._feed = Feed(self._store)
         self._dispatcher = Dispatcher(
@@ -111,6 +111,11 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
+        await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if self._settings.health_listen is not None:
+            await self._serve_health(self._settings.health_listen)
+        # A database on a server may be away for long, and health says so meanwhile.
+        await self._store.open()
         access, classes = self._access, self._settings.placement_classes()
         if self._settings.cluster is not None:
             # Half of the time that a gateway takes to start, and a local one needs none of it.
@@ -122,8 +127,6 @@ class Gateway:
         server = self._make_server(access, classes)
         self._servers.append(server)
         addresses = [listen(server, item, self._certificate) for item in self._settings.listen]
-        if self._settings.health_listen is not None:
-            self._serve_health(self._settings.health_listen)
         if self._settings.metrics_port is not None:
             self._metrics = self._serve_metrics(self._settings.metrics_port)
         for qpu in self._qpus.values():
@@ -134,9 +137,8 @@ class Gateway:
         self._background = [asyncio.create_task(self._sweep())]
         if self._inspector is self._workers:
             self._background.append(asyncio.create_task(self._warm_up()))
-        await asyncio.gather(*(each.start() for each in self._servers))
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+        await self._report(health_pb2.HealthCheckResponse.SERVING)
         self.addresses = tuple(addresses)
         _LOG.info("Gateway started", addresses=addresses, qpus=list(self._qpus))
 
@@ -201,11 +203,16 @@ class Gateway:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 
-    def _serve_health(self, address: str) -> None:
+    async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def _serve_health(self, address: str) -> None:
         server = make_health_server()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self.health_address = listen(server, address)
         self._servers.append(server)
+        await server.start()
 
     def _serve_metrics(self, port: int) -> MetricsServer:
         address = self._settings.metrics_address
@@ -242,7 +249,16 @@ async def serve(settings: GatewaySettings) -> None:
         ConfigurationError: If the settings cannot be used.
     """
     gateway = Gateway(settings)
-    async with contextlib.AsyncExitStack() as stack:
-        await gateway.start()
-        stack.push_async_callback(gateway.stop)
-        await until_stopped()
+    # From the beginning: starting may take as long as the database is away.
+    stopped = asyncio.create_task(until_stopped())
+    starting = asyncio.create_task(gateway.start())
+    try:
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await stopped
+    finally:
+        for task in (starting, stopped):
+            task.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+        await gateway.stop()

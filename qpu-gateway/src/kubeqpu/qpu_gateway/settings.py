@@ -85,7 +85,7 @@ class Limits(BaseModel):
     max_tenant_blob_bytes: int = Field(default=2**30, ge=1)
     """Most bytes in blobs of one tenant."""
     max_database_bytes: int = Field(default=64 * 2**30, ge=2**18)
-    """Size at which the database refuses to grow."""
+    """Size at which a SQLite database refuses to grow; means nothing for PostgreSQL."""
     max_ttl_seconds: float = Field(default=30 * 86_400.0, gt=0)
     """Longest time for which a caller may keep results or blobs."""
 
@@ -120,7 +120,10 @@ class GatewaySettings(Settings):
     node_name: str = ""
     """Name of the node that the gateway's pod runs on."""
     data_dir: Path = Path("data")
-    """Directory of the database; made if it does not exist."""
+    """Directory of the SQLite database; made if it does not exist."""
+    database_url_file: Path | None = None
+    """File with the URL of a PostgreSQL database to use in place of SQLite; read again at every
+    connection."""
     config: Path | None = None
     """YAML file with the QPUs (`qpus:`) and classes (`classes:`) of this gateway."""
     qpus: tuple[QPUSettings, ...] = ()

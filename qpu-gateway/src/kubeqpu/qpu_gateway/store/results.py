@@ -26,11 +26,17 @@ _LAST_END = (
     .scalar_subquery()
 )
 _INSERTED = ("job_id", "entry", "first_row", "rows", "data")
-_INSERT_NEW = CHUNKS.insert().from_select(
-    _INSERTED,
-    sa.select(*(sa.bindparam(name, type_=CHUNKS.c[name].type) for name in _INSERTED)).where(
-        sa.func.coalesce(_LAST_END, 0) <= sa.bindparam("first_row", type_=CHUNKS.c.first_row.type)
-    ),
+_INSERT_NEW = (
+    CHUNKS.insert()
+    .from_select(
+        _INSERTED,
+        sa.select(*(sa.bindparam(name, type_=CHUNKS.c[name].type) for name in _INSERTED)).where(
+            sa.func.coalesce(_LAST_END, 0)
+            <= sa.bindparam("first_row", type_=CHUNKS.c.first_row.type)
+        ),
+    )
+    # Of an insertion, not every dialect knows it any more when it is asked.
+    .execution_options(preserve_rowcount=True)
 )
 
 

@@ -90,3 +90,12 @@ BLOBS = Table(
     Column("data", LargeBinary, nullable=False),
     Index("blobs_by_expiry", "expires_at"),
 )
+
+# On a server, the process that serves the gateway, and how many transactions it began: after a lost
+# connection this tells whether the last of them was committed. A file needs none.
+WRITERS = Table(
+    "writers",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("transactions", BigInteger, nullable=False),
+)

@@ -1,68 +1,81 @@
 """The gateway's database as the event loop sees it: every call runs on a thread."""
 
 import asyncio
-import fcntl
 import functools
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from kubeqpu.qpu_gateway.errors import StoreUnavailableError
 from kubeqpu.qpu_gateway.jobs import Job, JobState, NewJob
 from kubeqpu.qpu_gateway.providers.base import Span
-from kubeqpu.qpu_gateway.settings import ConfigurationError, Limits
+from kubeqpu.qpu_gateway.settings import Limits
 from kubeqpu.qpu_gateway.store import blobs, jobs, results
-from kubeqpu.qpu_gateway.store.engine import open_engine
+from kubeqpu.qpu_gateway.store.database import Database
 from kubeqpu.qpu_gateway.store.results import StoredChunk
 from kubeqpu.qpu_gateway.store.writer import Writer
 
 T = TypeVar("T")
 
 _DELETE_AT_ONCE = 50
+# How often what cannot do without the database asks for it while it is away.
+_TRY_AGAIN_SECONDS = 0.25
 
 
 class Store:
-    """Jobs, results and blobs in one SQLite database; changes are on disk when a call returns.
+    """Jobs, results and blobs in one database; changes are on disk when a call returns.
+
+    Every call raises StoreUnavailableError while the database is away, but for what the dispatcher
+    needs to go on: that waits.
 
     Args:
-        directory: Where the database lives; made if it does not exist. One process at a time.
+        database: Where they are; closed with the store.
         limits: Sizes and counts it enforces.
         clock: Gives seconds since the epoch.
         on_commit: Called with the seconds a commit took and the writes in it.
 
-    Raises:
-        ConfigurationError: If the directory cannot be used, or another process uses it.
+    Attributes:
+        on_unclaimed: Called in the event loop with a job that was stored although its submission
+            failed or was given up.
     """
 
     def __init__(
         self,
-        directory: Path,
+        database: Database,
         limits: Limits,
         clock: Callable[[], float] = time.time,
         on_commit: Callable[[float, int], None] | None = None,
     ) -> None:
         self._limits = limits
         self._clock = clock
-        self._lock = _lock(directory)
-        self._engine = open_engine(directory / "gateway.db", limits.max_database_bytes)
-        self._writer = Writer(self._engine, on_commit)
+        self._database = database
+        self._writer = Writer(database, on_commit)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self.on_unclaimed: Callable[[Job], None] = lambda job: None
+
+    async def open(self) -> None:
+        """Waits until the database can be written to; its schema is the newest then.
+
+        Raises:
+            ConfigurationError: If waiting cannot help.
+        """
+        await self._writer.write(lambda _: None, patient=True)
 
     def close(self) -> None:
         """Finishes pending writes and closes the database."""
         self._writer.close()
         self._readers.shutdown()
-        self._engine.dispose()
-        os.close(self._lock)
+        self._database.close()
 
     async def insert_job(self, new: NewJob) -> tuple[Job, bool]:
         """See `jobs.insert_job`."""
         limit = self._limits.max_unfinished_jobs
-        return await self._writer.write(lambda c: jobs.insert_job(c, new, limit))
+        return await self._writer.write(
+            lambda c: jobs.insert_job(c, new, limit), unclaimed=self._note_unclaimed
+        )
 
     async def find_same(self, tenant: str, key: str, spec_digest: str) -> Job | None:
         """Reads the tenant's job with an idempotency key.
@@ -80,8 +93,8 @@ class Store:
         return await self._read(lambda c: jobs.read_job(c, job_id, tenant))
 
     async def read_work(self, job_id: str) -> tuple[bytes, list[Span]]:
-        """Reads a job's serialized spec and which of its rows are stored."""
-        return await self._read(
+        """Reads a job's serialized spec and which of its rows are stored; waits if it has to."""
+        return await self._read_patiently(
             lambda c: (jobs.read_spec(c, job_id), results.read_spans(c, job_id))
         )
 
@@ -92,8 +105,8 @@ class Store:
         return await self._read(lambda c: jobs.list_jobs(c, tenant, states, limit, before))
 
     async def list_unfinished(self) -> list[Job]:
-        """See `jobs.list_unfinished`."""
-        return await self._read(jobs.list_unfinished)
+        """See `jobs.list_unfinished`; waits if it has to."""
+        return await self._read_patiently(jobs.list_unfinished)
 
     async def change_state(
         self, job_id: str, wanted: JobState, message: str = "", tenant: str | None = None
@@ -116,10 +129,10 @@ class Store:
     async def insert_chunks(
         self, job_id: str, chunks: Sequence[StoredChunk], qpu_seconds: float
     ) -> Job:
-        """See `results.insert_chunks`."""
+        """See `results.insert_chunks`; waits if it has to, for a QPU's time is in the results."""
         now = self._clock()
         return await self._writer.write(
-            lambda c: results.insert_chunks(c, job_id, chunks, qpu_seconds, now)
+            lambda c: results.insert_chunks(c, job_id, chunks, qpu_seconds, now), patient=True
         )
 
     async def read_chunks(
@@ -161,28 +174,33 @@ class Store:
                 deleted += found
         return deleted
 
+    def _note_unclaimed(self, inserted: tuple[Job, bool]) -> None:
+        job, is_new = inserted
+        if is_new:
+            self.on_unclaimed(job)
+
+    async def _read_patiently(self, function: Callable[[sa.Connection], T]) -> T:
+        while True:
+            try:
+                return await self._read(function)
+            except StoreUnavailableError:
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+
     async def _read(self, function: Callable[[sa.Connection], T]) -> T:
         def run() -> T:
-            with self._engine.connect() as connection:
-                return function(connection)
+            try:
+                return self._read_once(function)
+            except sa.exc.DBAPIError as error:
+                if not self._database.is_lost(error):
+                    raise self._database.explain(error) from error
+            # Connections that were idle when the database restarted fail once.
+            try:
+                return self._read_once(function)
+            except sa.exc.DBAPIError as error:
+                raise self._database.explain(error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
-
-def _lock(directory: Path) -> int:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Data directory {directory} cannot be used ({error.strerror}); name a directory the "
-            "gateway may write to."
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise ConfigurationError(
-            f"Data directory {directory} is in use by another gateway; give each gateway its own."
-        ) from error
-    return lock
+    def _read_once(self, function: Callable[[sa.Connection], T]) -> T:
+        with self._database.connect() as connection:
+            return function(connection)

@@ -183,7 +183,10 @@ class PostgreSQL(Section):
     """The queue and results in PostgreSQL."""
 
     url_secret: SecretName = ""
-    """Secret whose key `url` is the database's URL; empty: SQLite."""
+    """Secret in the release's namespace whose key `url` is the database's URL, such as
+    postgresql://user:password@host/database; empty: SQLite. Its other keys, such as `ca.crt`, are
+    files in /etc/kubeqpu/database. Each gateway has a schema of its own in the database, which
+    replaces the volume."""
 
 
 class QPU(Section):
@@ -212,7 +215,7 @@ class GatewayDefaults(Component):
     image: Image = Image(repository="kubeqpu/qpu-gateway")
     """Its image."""
     replicas: int = Field(default=1, ge=1, le=100)
-    """Pods of the gateway; more than one needs PostgreSQL."""
+    """Pods of the gateway; this version allows one."""
     resources: Fragment = Field(
         default_factory=lambda: _resources(cpu="250m", memory="768Mi", limit="4Gi")
     )

@@ -76,5 +76,9 @@
       "tls" (dict "certificate" "/etc/kubeqpu/tls/tls.crt" "key" "/etc/kubeqpu/tls/tls.key")
       "cluster" $cluster
       "qpus" $qpus -}}
+{{- if .values.postgresql.urlSecret -}}
+{{- $_ := unset $own "data_dir" -}}
+{{- $_ := set $own "database_url_file" "/etc/kubeqpu/database/url" -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (deepCopy .values.config) $own) -}}
 {{- end -}}

@@ -40,8 +40,9 @@ class PostgreSQL:
 
     def __init__(self, durable: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kubeqpu-postgresql-")
-        self._data = Path(self._folder.name) / "data"
-        self._log = Path(self._folder.name) / "log"
+        self.folder = Path(self._folder.name)
+        self._data = self.folder / "data"
+        self._log = self.folder / "log"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
@@ -123,7 +124,7 @@ class PostgreSQL:
         self.close()
 
     def _initialise(self) -> None:
-        password = Path(self._folder.name) / "password"
+        password = self.folder / "password"
         password.write_text(PASSWORD)
         command = [
             *unprivileged(),

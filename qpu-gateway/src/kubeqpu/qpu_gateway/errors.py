@@ -49,6 +49,10 @@ class StoreUnavailableError(GatewayError):
     """The database is away, or another gateway has it; what was acknowledged is kept."""
 
 
+class StoreTakenOverError(StoreUnavailableError):
+    """Another gateway wrote to the database meanwhile, so what this one remembers is outdated."""
+
+
 class ProviderError(GatewayError):
     """The provider failed."""
 

@@ -16,7 +16,7 @@ from kubeqpu.common.serve import until_stopped
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
 from kubeqpu.qpu_gateway.access import Access, EmbeddedAccess
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
-from kubeqpu.qpu_gateway.errors import GatewayError
+from kubeqpu.qpu_gateway.errors import GatewayError, StoreTakenOverError
 from kubeqpu.qpu_gateway.feed import Feed
 from kubeqpu.qpu_gateway.inspections import RememberingInspector
 from kubeqpu.qpu_gateway.interceptor import ErrorInterceptor
@@ -50,9 +50,12 @@ class Gateway:
         access: Knows callers and their rights where there is no cluster to ask; None believes
             everybody.
 
+    Attributes:
+        failed: Set when this process cannot go on and another has to take its place.
+
     Raises:
-        ConfigurationError: If a QPU's provider or options are wrong, or the data directory cannot
-            be used.
+        ConfigurationError: If a QPU's provider or options are wrong, or the database cannot be
+            used.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Gateway:
         self._metrics: MetricsServer | None = None
         self._background: list[asyncio.Task[None]] = []
         self._stopped = False
+        self.failed = asyncio.Event()
         self.addresses: tuple[str, ...] = ()
         self.health_address: str | None = None
 
@@ -235,6 +239,10 @@ class Gateway:
         while True:
             try:
                 self._telemetry.count_expired(await self._store.delete_expired())
+            except StoreTakenOverError as error:
+                _LOG.warning("Database was taken over", reason=str(error))
+                self.failed.set()
+                return
             except GatewayError as error:
                 _LOG.warning("Sweep failed", reason=str(error))
             except Exception:
@@ -246,19 +254,24 @@ async def serve(settings: GatewaySettings) -> None:
     """Runs a gateway until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: If the settings cannot be used.
+        ConfigurationError: If the settings cannot be used, or another process took over.
     """
     gateway = Gateway(settings)
     # From the beginning: starting may take as long as the database is away.
     stopped = asyncio.create_task(until_stopped())
     starting = asyncio.create_task(gateway.start())
+    failed = asyncio.create_task(gateway.failed.wait())
     try:
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
-            await stopped
+            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            raise ConfigurationError(
+                "Another gateway took the database over; run one process per gateway."
+            )
     finally:
-        for task in (starting, stopped):
+        for task in (starting, stopped, failed):
             task.cancel()
-        await asyncio.gather(starting, stopped, return_exceptions=True)
+        await asyncio.gather(starting, stopped, failed, return_exceptions=True)
         await gateway.stop()

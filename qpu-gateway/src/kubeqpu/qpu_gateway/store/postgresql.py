@@ -16,7 +16,11 @@ import sqlalchemy as sa
 import structlog
 from psycopg.conninfo import make_conninfo
 
-from kubeqpu.qpu_gateway.errors import ResourceExhaustedError, StoreUnavailableError
+from kubeqpu.qpu_gateway.errors import (
+    ResourceExhaustedError,
+    StoreTakenOverError,
+    StoreUnavailableError,
+)
 from kubeqpu.qpu_gateway.settings import ConfigurationError
 from kubeqpu.qpu_gateway.store.availability import Availability
 from kubeqpu.qpu_gateway.store.migration import migrate
@@ -51,6 +55,7 @@ SELECT set_config('search_path', %(schema)s, false),
        set_config('tcp_keepalives_count', '3', false)
 """
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:class, :key)")
+_TERMINATE = sa.text("SELECT pg_terminate_backend(:pid, 3000)")
 _HOLDER = sa.text("""
 SELECT activity.pid, activity.application_name, host(activity.client_addr)
 FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
@@ -82,7 +87,7 @@ class PostgreSQLDatabase:
         self._number = 0
         self._stored_number = 0
         self._opened = False
-        self._superseded = False
+        self._taken_over = False
         self._backend: int | None = None
         read_parameters(url_file)
         self._readers = Availability("reading")
@@ -108,10 +113,11 @@ class PostgreSQLDatabase:
 
         Raises:
             StoreUnavailableError: If the database is away, or another gateway has it.
+            StoreTakenOverError: If another gateway had it meanwhile.
             ConfigurationError: If the database can never be used like this.
         """
-        if self._superseded:
-            raise _superseded_error()
+        if self._taken_over:
+            raise _taken_over_error()
         connection = self._writing.connect()
         try:
             with connection.begin():
@@ -216,8 +222,12 @@ class PostgreSQLDatabase:
             return
         holder = connection.execute(_HOLDER, self._keys).first()
         if holder is not None and holder[0] == self._backend:
-            # This gateway's own, whose end the server has not noticed.
-            connection.execute(sa.select(sa.func.pg_terminate_backend(holder[0])))
+            # This gateway's own, whose end the server has not noticed. It is waited for, because a
+            # transaction in it may yet be committed.
+            self._backend = None
+            connection.execute(_TERMINATE, {"pid": holder[0]})
+            self._lock(connection)
+            return
         name = "another gateway" if holder is None else f"{holder[1] or 'somebody'!r}"
         where = "" if holder is None or holder[2] is None else f" from {holder[2]}"
         reason = (
@@ -242,9 +252,9 @@ class PostgreSQLDatabase:
         mine = sa.select(WRITERS.c.transactions).where(WRITERS.c.id == self._id)
         found = connection.execute(mine).scalar_one_or_none()
         if found is None:
-            self._superseded = True
+            self._taken_over = True
             _LOG.error("Another gateway took the database over", schema=self._schema)
-            raise _superseded_error()
+            raise _taken_over_error()
         self._stored_number = found
 
     def _explain_opening(self, error: sa.exc.DBAPIError) -> Exception:
@@ -267,8 +277,8 @@ def _away_error() -> StoreUnavailableError:
     )
 
 
-def _superseded_error() -> StoreUnavailableError:
-    return StoreUnavailableError(
-        "Another gateway has taken this one's database over, so it stores nothing more; send this "
-        "to the other, and restart this one."
+def _taken_over_error() -> StoreTakenOverError:
+    return StoreTakenOverError(
+        "Another gateway has taken this one's database over, so this one stores nothing more and "
+        "has to be restarted. Send this again to the other."
     )

@@ -18,7 +18,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from kubeqpu.qpu_gateway.errors import GatewayError, StoreUnavailableError
+from kubeqpu.qpu_gateway.errors import (
+    GatewayError,
+    StoreTakenOverError,
+    StoreUnavailableError,
+)
 from kubeqpu.qpu_gateway.store.database import Database
 
 T = TypeVar("T")
@@ -140,15 +144,26 @@ class Writer:
             return True
         if not (writes or self._waiting or self._unsettled):
             return False
+        error = self._open()
+        if error is not None:
+            self._put_off(writes, error)
+        return error is None
+
+    def _open(self) -> Exception | None:
+        """Connects and settles the last transaction; returns what kept it from connecting."""
         try:
             self._connection = self._database.connect_writer()
         except Exception as error:
-            away = isinstance(error, StoreUnavailableError)
-            _deliver([_Outcome(w, None, error) for w in writes if not (away and w.patient)])
-            self._waiting += [write for write in writes if away and write.patient]
-            return False
+            return error
         self._settle()
-        return True
+        return None
+
+    def _put_off(self, writes: list[_Write], error: Exception) -> None:
+        """Keeps patient writes for later, and refuses all if there is nothing to wait for."""
+        passing = isinstance(error, StoreUnavailableError)
+        passing &= not isinstance(error, StoreTakenOverError)
+        self._waiting += [write for write in writes if passing and write.patient]
+        _deliver([_Outcome(w, None, error) for w in writes if not (passing and w.patient)])
 
     def _settle(self) -> None:
         """Delivers the last transaction's outcomes if it was committed after all."""
@@ -180,14 +195,12 @@ class Writer:
     def _recover(self, writes: list[_Write], error: Exception, again: bool) -> None:
         """Runs writes once more whose connection was lost, unless they are stored already."""
         kept, self._waiting = self._waiting, writes
-        if not again and self._connect([]):
-            writes, self._waiting = self._waiting, kept
-            if writes:
-                self._commit(writes, again=True)
-            return
-        refused = [write for write in writes if not write.patient]
-        self._waiting = kept + [write for write in writes if write.patient]
-        _deliver([_Outcome(write, None, self._database.explain(error)) for write in refused])
+        failure = self._database.explain(error) if again else self._open()
+        writes, self._waiting = self._waiting, kept
+        if failure is not None:
+            self._put_off(writes, failure)
+        elif writes:
+            self._commit(writes, again=True)
 
     def _run(self, writes: list[_Write]) -> list[_Outcome]:
         connection = self._connection

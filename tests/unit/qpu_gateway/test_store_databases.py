@@ -7,8 +7,8 @@ import alembic.autogenerate
 import alembic.migration
 import pytest
 
-from kubeqpu.qpu_gateway.errors import ResourceExhaustedError
-from kubeqpu.qpu_gateway.jobs import Job
+from kubeqpu.qpu_gateway.errors import NotFoundError, ResourceExhaustedError
+from kubeqpu.qpu_gateway.jobs import Job, JobState
 from kubeqpu.qpu_gateway.providers.base import Span
 from kubeqpu.qpu_gateway.settings import ConfigurationError, Limits
 from kubeqpu.qpu_gateway.store import Store, StoredChunk
@@ -52,6 +52,17 @@ async def test_bytes_and_large_numbers_come_back_as_they_went(open_database: Ope
     assert (spec, spans) == (b"spec", [span])
     _, chunks = await store.read_chunks(job.id, 0, 2**30)
     assert [chunk for _, chunk in chunks] == [data]
+    store.close()
+
+
+async def test_characters_that_not_every_database_takes(open_database: OpenDatabase) -> None:
+    store = Store(open_database(0), Limits())
+    job, _ = await store.insert_job(make_job(1, "a", "key"))
+    for strange in ("\0", "a\0b", "\ud800"):
+        with pytest.raises(NotFoundError):
+            await store.read_job(strange)
+    failed = await store.change_state(job.id, JobState.FAILED, "nul \0, half \ud800, whole ψ")
+    assert failed.message == "nul \ufffd, half ?, whole ψ"
     store.close()
 
 

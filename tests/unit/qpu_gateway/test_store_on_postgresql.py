@@ -16,6 +16,7 @@ from kubeqpu.qpu_gateway.providers.base import Span
 from kubeqpu.qpu_gateway.settings import ConfigurationError, Limits
 from kubeqpu.qpu_gateway.store import Store, StoredChunk
 from kubeqpu.qpu_gateway.store.postgresql import PostgreSQLDatabase
+from kubeqpu.qpu_gateway.store.postgresql_url import hide_password
 from tests.support.postgresql import PASSWORD, PostgreSQL
 from tests.support.store import ROWS, make_job
 from tests.support.wire import Wire
@@ -74,6 +75,11 @@ def test_a_wrong_url_is_refused_without_its_password(tmp_path: Path, url: str, w
     assert refused.value.__cause__ is None
     with pytest.raises(ConfigurationError, match=r"cannot be read .*key `url` of a Secret"):
         PostgreSQLDatabase(tmp_path / "missing", "lab")
+
+
+def test_a_password_is_hidden_in_what_others_say() -> None:
+    said = hide_password("no pass-word\nhere:  pass-word!", {"password": "pass-word"})
+    assert said == "no *** here: ***!"
 
 
 async def test_a_wrong_password_is_waited_for_until_it_is_right(

@@ -98,7 +98,8 @@ def read_job(
         query = query.where(JOBS.c.tenant == tenant)
     if lock:
         query = query.with_for_update()
-    row = connection.execute(query).one_or_none()
+    # What is no id of ours may hold characters that a database cannot even look for.
+    row = connection.execute(query).one_or_none() if job_id.isalnum() else None
     if row is None:
         raise NotFoundError(
             f"There is no job {job_id!r}; it may have expired. List your jobs to see which exist."
@@ -156,7 +157,7 @@ def change_state(
     """
     if not can_become(job.state, wanted):
         return job
-    values: dict[str, Any] = {"state": int(wanted), "message": message}
+    values: dict[str, Any] = {"state": int(wanted), "message": _printable(message)}
     if wanted is JobState.RUNNING:
         values["started_at"] = now
     if wanted.final:
@@ -184,6 +185,11 @@ def _check_unfinished(tenant: str, unfinished: int, limit: int) -> None:
             f"Tenant {tenant} has {unfinished} unfinished jobs and may have {limit}; wait until "
             "some finish, or put more circuits into each job."
         )
+
+
+def _printable(message: str) -> str:
+    """Replaces what not every database can store: an error may quote anything."""
+    return message.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _to_job(row: sa.Row[Any]) -> Job:

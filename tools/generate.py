@@ -11,14 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 OURS = (
     *("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", "kubeqpu-cutting"),
-    "kubeqpu-admission",
+    *("kubeqpu-admission", "kubeqpu-deviceplugin"),
 )
-MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting", "admission")
+MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting", "admission", "deviceplugin")
 # What each file of pins is made from. No file may record an address, so there is no lock file.
 PINS = {
     "build": ("--group", "pyproject.toml:build"),
     "dev": ("--group", "pyproject.toml:dev", *(f"{member}/pyproject.toml" for member in MEMBERS)),
     "admission": ("admission/pyproject.toml",),
+    "deviceplugin": ("deviceplugin/pyproject.toml",),
     "qpu-gateway": ("qpu-gateway/pyproject.toml",),
     "cutting": ("cutting/pyproject.toml",),
 }

@@ -1,0 +1,1 @@
+"""The kubelet's own contracts: device plugins and pod resources."""

@@ -1,0 +1,1 @@
+"""The kubelet's device plugins, v1beta1."""

@@ -28,7 +28,7 @@ test: $(READY) ## Run the unit and integration tests
 	@$(BIN)/python -m pytest -n auto
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
-	@$(BIN)/python -m pytest tests/e2e tests/cluster/tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests/e2e tests/cluster/tests
 
 images: $(READY) ## Build every component's image: with docker, or with buildah
 	@$(BIN)/python -m tools.images

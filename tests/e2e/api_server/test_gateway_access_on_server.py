@@ -5,7 +5,7 @@ The gateway has the rights of the chart's ClusterRole and no more; callers use t
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ ACCEPTED_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
-def roles(server: APIServer) -> None:
+def roles(server: APIServer) -> Iterator[None]:
     """The chart's ClusterRoles, the gateway's account, and four namespaces."""
     rendered = yaml.safe_load_all(chart.render(chart.CHART / "ci" / "default-values.yaml"))
     found = [
@@ -60,6 +60,10 @@ def roles(server: APIServer) -> None:
         server.make_namespace(namespace)
     server.kubectl("create", "clusterrolebinding", "gateway", f"--clusterrole={GATEWAY}",
                    "--serviceaccount=gateways:default")  # fmt: skip
+    yield
+    # Other modules install the chart, whose release cannot take over roles that it did not make.
+    server.kubectl("delete", "clusterrolebinding", "gateway")
+    server.kubectl("delete", "clusterrole", *sorted(ROLES))
 
 
 def issue_token(server: APIServer, namespace: str, *options: str, audience: str = AUDIENCE) -> str:

@@ -19,7 +19,8 @@ from tests.e2e.api_server.registering import (
 from tests.e2e.api_server.server import APIServer
 
 NAMES = [f"dev-{number:02}" for number in range(100)]
-SECONDS = 20.0
+# Longer than the period of the Leases.
+SECONDS = 12.0
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,6 @@ def release(server: APIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server, tmp_path_factory.mktemp("values"), {name: {"provider": "fake"} for name in NAMES}
     )
     yield server
-    server.kubectl("delete", "qpu", "--all")
     server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
     for kind in api.OBJECTS:
         server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")

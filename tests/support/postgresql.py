@@ -96,8 +96,7 @@ class PostgreSQL:
 
     def close(self) -> None:
         """Ends the server and removes its data."""
-        if self._process is not None:
-            self.kill()
+        self.stop()
         self._folder.cleanup()
 
     def make_database(self) -> str:

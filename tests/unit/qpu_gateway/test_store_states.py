@@ -203,7 +203,7 @@ def test_the_store_is_as_modelled(
 ) -> None:
     machine = functools.partial(StoreMachine, open_database, itertools.count())
     fewer = settings(
-        max_examples=25 if "sqlite" in request.node.name else 5,
+        max_examples=25 if "sqlite" in request.node.name else 3,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -197,12 +198,16 @@ def start_alone(folder: Path, url: str, health: str = "", *flags: str) -> subpro
     command += ["--config", str(folder / "gateway.yaml"), "--listen", f"unix:{folder}/sock"]
     command += ["--database-url-file", str(folder / "url")]
     command += ["--health-listen", health] if health else []
-    return subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as alone:
+        try:
+            yield alone
+        finally:
+            alone.kill()
 
 
 def test_a_wrong_url_ends_the_gateway_with_one_sentence(tmp_path: Path) -> None:
-    alone = start_alone(tmp_path, f"mysql://kubeqpu:{PASSWORD}@db/kubeqpu")
-    _, said = alone.communicate(timeout=60)
+    with start_alone(tmp_path, f"mysql://kubeqpu:{PASSWORD}@db/kubeqpu") as alone:
+        _, said = alone.communicate(timeout=60)
     assert alone.returncode == 2
     assert re.fullmatch(r"The URL in \S+ is not PostgreSQL's: expected postgresql://.*\.\n", said)
     assert PASSWORD not in said
@@ -233,19 +238,20 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(
     url = postgresql.make_database()
     health = f"127.0.0.1:{postgresql.port + 1}"
     postgresql.stop()
-    try:
-        alone = start_alone(tmp_path, url, health)
-        wait_for_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
-        time.sleep(0.5)
-        assert check_health(health) == health_pb2.HealthCheckResponse.NOT_SERVING
+    with start_alone(tmp_path, url, health) as alone:
+        try:
+            wait_for_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
+            time.sleep(0.5)
+            assert check_health(health) == health_pb2.HealthCheckResponse.NOT_SERVING
+            if not comes:
+                alone.send_signal(signal.SIGTERM)
+                _, said = alone.communicate(timeout=20)
+        finally:
+            postgresql.start()
         if comes:
-            postgresql.start()
             wait_for_health(health, health_pb2.HealthCheckResponse.SERVING)
-        alone.send_signal(signal.SIGTERM)
-        _, said = alone.communicate(timeout=20)
-    finally:
-        if not comes:
-            postgresql.start()
+            alone.send_signal(signal.SIGTERM)
+            _, said = alone.communicate(timeout=20)
     assert alone.returncode == 0
     assert "Database was not available" in said
     assert PASSWORD not in said
@@ -256,18 +262,18 @@ def test_a_gateway_whose_database_was_taken_over_ends(
 ) -> None:
     url = postgresql.make_database()
     health = f"127.0.0.1:{postgresql.port + 1}"
-    alone = start_alone(tmp_path, url, health, "--sweep-interval-seconds", "0.1")
-    wait_for_health(health, health_pb2.HealthCheckResponse.SERVING)
-    held = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    (key,) = postgresql.execute(f"SELECT classid::int, objid::int {held}", url)
-    with psycopg.connect(url, autocommit=True) as other, ThreadPoolExecutor(1) as thread:
-        # Queued for the lock, so that it gets it before the gateway is back.
-        waiting = thread.submit(other.execute, "SELECT pg_advisory_lock(%s, %s)", key)
-        while not postgresql.execute("SELECT 1 FROM pg_locks WHERE NOT granted", url):
-            time.sleep(0.01)
-        postgresql.execute(f"SELECT pg_terminate_backend(pid) {held}", url)
-        waiting.result(10)
-        other.execute("DELETE FROM kubeqpu_default.writers")
-    _, said = alone.communicate(timeout=30)
+    with start_alone(tmp_path, url, health, "--sweep-interval-seconds", "0.1") as alone:
+        wait_for_health(health, health_pb2.HealthCheckResponse.SERVING)
+        held = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        (key,) = postgresql.execute(f"SELECT classid::int, objid::int {held}", url)
+        with psycopg.connect(url, autocommit=True) as other, ThreadPoolExecutor(1) as thread:
+            # Queued for the lock, so that it gets it before the gateway is back.
+            waiting = thread.submit(other.execute, "SELECT pg_advisory_lock(%s, %s)", key)
+            while not postgresql.execute("SELECT 1 FROM pg_locks WHERE NOT granted", url):
+                time.sleep(0.01)
+            postgresql.execute(f"SELECT pg_terminate_backend(pid) {held}", url)
+            waiting.result(10)
+            other.execute("DELETE FROM kubeqpu_default.writers")
+        _, said = alone.communicate(timeout=30)
     assert alone.returncode == 2
     assert said.endswith("Another gateway took the database over; run one process per gateway.\n")

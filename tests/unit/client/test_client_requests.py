@@ -205,7 +205,8 @@ def test_other_addresses_are_refused(address: str) -> None:
 
 
 def test_environment_completes_what_the_caller_leaves_out() -> None:
-    settings = read_settings({"KUBEQPU_GATEWAY": "localhost:1", "KUBEQPU_QPU": "left", "OTHER": "x"})
+    environment = {"KUBEQPU_GATEWAY": "localhost:1", "KUBEQPU_QPU": "left", "OTHER": "x"}
+    settings = read_settings(environment)
     found = find_gateway(None, None, 1, 1, settings)
     assert (found.address, found.default_qpu) == ("localhost:1", "left")
     found = find_gateway("127.0.0.1:2", "right", 1, 1, settings)

@@ -190,6 +190,7 @@ async def test_calls_are_refused_with_a_sentence_while_the_database_is_away(
         assert (await submit(stub, "before")).id == job.id
 
 
+@contextmanager
 def start_alone(folder: Path, url: str, health: str = "", *flags: str) -> subprocess.Popen[str]:
     """Starts a gateway without waiting until it serves."""
     (folder / "url").write_text(url)

@@ -191,7 +191,9 @@ async def test_calls_are_refused_with_a_sentence_while_the_database_is_away(
 
 
 @contextmanager
-def start_alone(folder: Path, url: str, health: str = "", *flags: str) -> subprocess.Popen[str]:
+def start_alone(
+    folder: Path, url: str, health: str = "", *flags: str
+) -> Iterator[subprocess.Popen[str]]:
     """Starts a gateway without waiting until it serves."""
     (folder / "url").write_text(url)
     (folder / "gateway.yaml").write_text("qpus: [{name: sim, provider: aer}]\n")

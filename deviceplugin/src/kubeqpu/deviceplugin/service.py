@@ -1,0 +1,181 @@
+"""The device plugin as a whole: what runs beside each other, and in which order it starts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from functools import partial
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from kubeqpu.common.metrics import MetricsServer
+from kubeqpu.common.names import RESOURCES
+from kubeqpu.common.serve import until_stopped
+from kubeqpu.deviceplugin.acting import Acting
+from kubeqpu.deviceplugin.board import Board
+from kubeqpu.deviceplugin.credentials import CredentialFiles
+from kubeqpu.deviceplugin.discovery import Resolver, resolve
+from kubeqpu.deviceplugin.gateways import Gateways
+from kubeqpu.deviceplugin.health import serve_health
+from kubeqpu.deviceplugin.holders import Holders
+from kubeqpu.deviceplugin.holdings import Holdings
+from kubeqpu.deviceplugin.ledger import Ledger
+from kubeqpu.deviceplugin.loops import Progress, keep_running
+from kubeqpu.deviceplugin.ownership import Ownership
+from kubeqpu.deviceplugin.registration import Registration
+from kubeqpu.deviceplugin.settings import Settings
+from kubeqpu.deviceplugin.stream import StreamSettings
+from kubeqpu.deviceplugin.telemetry import Telemetry
+
+_LOG = structlog.get_logger(__name__)
+# How long a start waits for gateways, so that the kubelet's first list is a full one.
+_SETTLE_SECONDS = 2.0
+_TICK_SECONDS = 0.5
+
+
+class DevicePlugin:
+    """All parts of the device plugin.
+
+    Args:
+        settings: Settings.
+        registry: Where metrics are registered.
+        look_up: Looks the gateways' addresses up.
+    """
+
+    def __init__(
+        self, settings: Settings, registry: CollectorRegistry, look_up: Resolver = resolve
+    ) -> None:
+        self._telemetry = telemetry = Telemetry(registry)
+        self.progress = Progress()
+        ledger = Ledger(settings.grace_seconds, settings.forget_seconds)
+        self._board = board = Board(ledger, Holdings(settings.trust_seconds), telemetry)
+        self._acting = Acting(Ownership(settings.plugin_folder), telemetry)
+        self._holders = Holders(
+            settings.pod_resources_socket,
+            board,
+            telemetry,
+            settings.trust_seconds,
+            beat=lambda: self.progress.beat("holders"),
+        )
+        streams = StreamSettings(
+            node=settings.node_name,
+            tls_name=settings.tls_name,
+            files=CredentialFiles(settings.token_file, settings.ca_file),
+            keepalive_seconds=settings.keepalive_seconds,
+            silence_seconds=settings.silence_seconds,
+        )
+        host, port = settings.discovery
+        self._gateways = Gateways(
+            host,
+            partial(look_up, host, port),
+            streams,
+            board,
+            telemetry,
+            settings.resolve_seconds,
+            beat=lambda: self.progress.beat("gateways"),
+        )
+        self._registrations = {
+            resource: Registration(settings.plugin_folder, resource, board, self._acting, telemetry)
+            for resource in RESOURCES
+        }
+        telemetry.follow(
+            lambda: self._gateways.streams,
+            lambda: self._gateways.addresses,
+            lambda: self._settled.is_set() and not self._acting.acts,
+        )
+        self._settled = asyncio.Event()
+
+    def find_missing(self) -> str:
+        """Says what keeps it from being ready; empty if nothing does."""
+        if not self._settled.is_set():
+            return "The kubelet has not said who holds slots."
+        waiting = [
+            resource
+            for resource, registration in self._registrations.items()
+            if registration.is_wanted and not registration.is_registered
+        ]
+        return f"The kubelet does not follow {', '.join(waiting)}." if waiting else ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs everything while the context is open."""
+        bodies = {
+            "ticks": self._tick,
+            "holders": self._holders.run,
+            "start": self._start,
+            "acting": self._acting_loop,
+            "gateways": self._gateways_loop,
+            **{name: found.run for name, found in self._registrations.items()},
+        }
+        tasks = [
+            asyncio.create_task(keep_running(name, body, self._telemetry))
+            for name, body in bodies.items()
+        ]
+        try:
+            yield
+        finally:
+            await _end(tasks)
+
+    async def _start(self) -> None:
+        """Acts once the kubelet said who holds slots, and gateways had a moment to answer.
+
+        Held slots are listed even if no gateway answers.
+        """
+        await self._holders.listed.wait()
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._holders.known.wait()
+                await self._gateways.until_tried()
+        except TimeoutError:
+            _LOG.warning("Started without all gateways", answered=self._gateways.streams,
+                         addresses=self._gateways.addresses)  # fmt: skip
+        self._settled.set()
+        self._acting.start()
+
+    async def _acting_loop(self) -> None:
+        await self._settled.wait()
+        await self._acting.run()
+
+    async def _gateways_loop(self) -> None:
+        """Speaks to gateways once the holders are known: an empty report would end their rights."""
+        await self._holders.known.wait()
+        await self._gateways.run()
+
+    async def _tick(self) -> None:
+        """Ends graces, and keeps the metrics true."""
+        while True:
+            if self._board.ledger.is_waiting(time.monotonic()):
+                self._board.review()
+            self._board.show()
+            self.progress.beat("ticks")
+            await asyncio.sleep(_TICK_SECONDS)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_plugin(settings: Settings) -> None:
+    """Runs the device plugin until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: If a port is taken.
+    """
+    registry = CollectorRegistry()
+    plugin = DevicePlugin(settings, registry)
+    server = MetricsServer(registry, settings.metrics_address, settings.metrics_port)
+    with closing(server):
+        async with serve_health(
+            plugin.progress.find_stalled,
+            plugin.find_missing,
+            settings.health_address,
+            settings.health_port,
+        ) as health_port:
+            _LOG.info("Device plugin started", node=settings.node_name, health_port=health_port,
+                      metrics_port=server.port)  # fmt: skip
+            async with plugin.running():
+                await until_stopped()
+    _LOG.info("Device plugin stopped", node=settings.node_name)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,9 +69,16 @@ class ObjectServer:
         return sum(found[0] == method and part in found[1] for found in self.requests)
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[client.ApiClient]:
-        """Serves on loopback and gives a client of it."""
+    async def serve(
+        self, add_routes: Callable[[web.Application], None] = lambda application: None
+    ) -> AsyncIterator[client.ApiClient]:
+        """Serves on loopback and gives a client of it.
+
+        Args:
+            add_routes: Adds what else is served there.
+        """
         application = web.Application()
+        add_routes(application)
         application.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
@@ -92,8 +99,10 @@ class ObjectServer:
         await asyncio.sleep(self.delay_seconds)
         if self.answer is not None:
             return _refuse(self.answer, "the test says so")
-        # apis/<group>/<version>[/namespaces/<namespace>]/<plural>[/<name>[/status]]
-        parts = request.path.strip("/").split("/")[3:]
+        # apis/<group>/<version>[/namespaces/<namespace>]/<plural>[/<name>[/status]], and
+        # api/<version>/... for the core group.
+        parts = request.path.strip("/").split("/")
+        parts = parts[2:] if parts[0] == "api" else parts[3:]
         if parts[0] == "namespaces":
             parts = parts[2:]
         plural, name, *rest = [*parts, ""] if len(parts) == 1 else parts

@@ -76,6 +76,8 @@ class ReviewServer:
         audience: str = AUDIENCE,
         seconds: float = 3600.0,
         pod: str | None = None,
+        pod_uid: str | None = None,
+        node: str = "node-1",
         user: str | None = None,
     ) -> str:
         """Makes a token as the API server does, but for its signature, which is random."""
@@ -93,8 +95,8 @@ class ReviewServer:
         if pod is not None:
             extra |= {
                 "authentication.kubernetes.io/pod-name": [pod],
-                "authentication.kubernetes.io/pod-uid": [f"uid-of-{pod}"],
-                "authentication.kubernetes.io/node-name": ["node-1"],
+                "authentication.kubernetes.io/pod-uid": [pod_uid or f"uid-of-{pod}"],
+                "authentication.kubernetes.io/node-name": [node],
             }
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
         self._users[token] = {
@@ -122,10 +124,14 @@ class ReviewServer:
         """Makes a client of this server."""
         return client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.port}"))
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
+    def add_routes(self, app: web.Application) -> None:
+        """Lets an application serve the reviews."""
         app.router.add_post(TOKENS, self._review_token)
         app.router.add_post(ACCESS, self._review_access)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        self.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)

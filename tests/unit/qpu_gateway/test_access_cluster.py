@@ -332,8 +332,14 @@ async def test_remembered_answers_serve_while_the_server_is_away() -> None:
 
 async def test_a_holder_passes_where_rbac_would_refuse(server: ReviewServer) -> None:
     class Slots:
+        def holds(self, caller: Caller, qpu: str) -> bool:
+            return caller.pod is not None and qpu == "fez"
+
         async def may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
-            return caller.pod is not None and (verb, qpu) == (Verb.CREATE, "fez")
+            return self.holds(caller, qpu) and verb == Verb.CREATE
+
+        async def wait(self, caller: Caller, verb: Verb, qpu: str) -> bool:
+            return qpu == "late"
 
     async with server.api_client() as api_client:
         access = ClusterAccess(api_client, AUDIENCE, holders=Slots())
@@ -342,6 +348,9 @@ async def test_a_holder_passes_where_rbac_would_refuse(server: ReviewServer) -> 
         assert not server.access_reviews
         with pytest.raises(PermissionDeniedError):
             await access.authorise(caller, Verb.DELETE, "fez")
+        # RBAC decides before anybody waits.
+        await access.authorise(caller, Verb.GET, "late")
+        assert len(server.access_reviews) == 2
 
 
 async def test_refusals_are_logged_with_user_and_reason_and_no_token(

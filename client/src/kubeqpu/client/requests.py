@@ -76,6 +76,8 @@ class _Job:
         merge_identical: Run identical rows once; their estimates are then fully correlated.
         priority: Higher runs first.
         result_ttl_seconds: How long results are kept; None is the gateway's default.
+        detached: Go on when the pod that submitted the job is gone; otherwise a job submitted by
+            right of a slot is cancelled some time after.
     """
 
     circuits: bytes
@@ -86,6 +88,7 @@ class _Job:
     merge_identical: bool = False
     priority: int = 0
     result_ttl_seconds: float | None = None
+    detached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ def write_spec(job: SamplerJob | EstimatorJob, default_qpu: str | None) -> gatew
         circuits=job.circuits,
         options=job.options.to_proto(),
         merge_identical=job.merge_identical,
+        detached=job.detached,
         priority=check_range("priority", job.priority, 2**31 - 1, -(2**31)),
     )
     _write_target(spec, job, default_qpu)

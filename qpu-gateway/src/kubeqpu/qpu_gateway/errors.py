@@ -53,6 +53,14 @@ class StoreTakenOverError(StoreUnavailableError):
     """Another gateway wrote to the database meanwhile, so what this one remembers is outdated."""
 
 
+class StreamSupersededError(GatewayError):
+    """A newer stream of the same device plugin took this one's place."""
+
+
+class StreamSilentError(GatewayError):
+    """A device plugin reported nothing for too long."""
+
+
 class ProviderError(GatewayError):
     """The provider failed."""
 

@@ -18,6 +18,8 @@ from kubeqpu.qpu_gateway.errors import (
     ProviderUnavailableError,
     ResourceExhaustedError,
     StoreUnavailableError,
+    StreamSilentError,
+    StreamSupersededError,
     UnauthenticatedError,
 )
 from kubeqpu.qpu_gateway.telemetry import RPCS, Telemetry
@@ -35,6 +37,8 @@ _CODES: tuple[tuple[type[GatewayError], grpc.StatusCode], ...] = (
     (ClusterUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (ProviderUnavailableError, grpc.StatusCode.UNAVAILABLE),
     (StoreUnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (StreamSupersededError, grpc.StatusCode.ABORTED),
+    (StreamSilentError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (GatewayError, grpc.StatusCode.INTERNAL),
 )
 
@@ -67,6 +71,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method not in RPCS:
             return handler
         codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.stream_stream is not None:
+            wrapped = self._wrap_stream(method, handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(wrapped, *codec)
         if handler.unary_stream is not None:
             wrapped = self._wrap_stream(method, handler.unary_stream)
             return grpc.unary_stream_rpc_method_handler(wrapped, *codec)

@@ -53,6 +53,9 @@ class NewJob:
         priority: Higher runs first.
         submitted_at: Seconds since the epoch.
         result_ttl_seconds: How long its results are kept after it ended.
+        pod: The pod that submitted it, in the tenant's namespace; empty where it was none.
+        pod_uid: That pod's uid.
+        follows_pod: Whether it is cancelled some time after that pod no longer holds a slot.
     """
 
     id: str
@@ -67,6 +70,9 @@ class NewJob:
     priority: int
     submitted_at: float
     result_ttl_seconds: float
+    pod: str = ""
+    pod_uid: str = ""
+    follows_pod: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,9 @@ class Job:
         finished_at: When it reached a final state, or None.
         expires_at: When it is deleted with its results, or None while it is not final.
         qpu_seconds: How long the QPU was busy with it.
+        pod: The pod that submitted it, in the tenant's namespace; empty where it was none.
+        pod_uid: That pod's uid.
+        follows_pod: Whether it is cancelled some time after that pod no longer holds a slot.
     """
 
     sequence: int
@@ -112,11 +121,31 @@ class Job:
     finished_at: float | None
     expires_at: float | None
     qpu_seconds: float
+    pod: str = ""
+    pod_uid: str = ""
+    follows_pod: bool = False
 
     @property
     def reference(self) -> str:
         """How logs name it: tenant/id."""
         return f"{self.tenant}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """A pod that submitted jobs by right of a slot.
+
+    Attributes:
+        tenant: Its namespace.
+        pod: Its name.
+        pod_uid: Its uid.
+        qpu: The QPU of its slot.
+    """
+
+    tenant: str
+    pod: str
+    pod_uid: str
+    qpu: str
 
 
 def entry_rows(spec: gateway_pb2.JobSpec) -> tuple[int, ...]:

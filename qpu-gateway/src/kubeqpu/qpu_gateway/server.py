@@ -13,8 +13,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.placement import PlacementClass
 from kubeqpu.common.serve import until_stopped
-from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc
+from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc, slots_pb2_grpc
 from kubeqpu.qpu_gateway.access import Access, EmbeddedAccess
+from kubeqpu.qpu_gateway.cancelling import Canceller
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import GatewayError, StoreTakenOverError
 from kubeqpu.qpu_gateway.feed import Feed
@@ -31,6 +32,8 @@ from kubeqpu.qpu_gateway.tls import Certificate
 from kubeqpu.qpu_gateway.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from kubernetes.aio import client
+
     from kubeqpu.qpu_gateway.cluster.membership import Membership
 
 _LOG = structlog.get_logger(__name__)
@@ -49,6 +52,7 @@ class Gateway:
         inspector: Loads and describes circuits; None does it in worker processes.
         access: Knows callers and their rights where there is no cluster to ask; None believes
             everybody.
+        api_client: An open connection to the API server; None opens one where `cluster` is set.
 
     Attributes:
         failed: Set when this process cannot go on and another has to take its place.
@@ -64,7 +68,9 @@ class Gateway:
         factories: Mapping[str, ProviderFactory] | None = None,
         inspector: Inspector | None = None,
         access: Access | None = None,
+        api_client: "client.ApiClient | None" = None,
     ) -> None:
+        self._api_client = api_client
         self._settings = settings
         self._access = access or EmbeddedAccess()
         self._workers = WorkerPool(settings.workers)
@@ -125,7 +131,14 @@ class Gateway:
             # Half of the time that a gateway takes to start, and a local one needs none of it.
             from kubeqpu.qpu_gateway.cluster.membership import join  # noqa: PLC0415
 
-            joining = join(self._settings, self._settings.cluster, self._qpus, self._telemetry)
+            joining = join(
+                self._settings,
+                self._settings.cluster,
+                self._qpus,
+                self._telemetry,
+                self._store,
+                self._api_client,
+            )
             self._membership = await self._cluster.enter_async_context(joining)
             access, classes = self._membership.access, self._membership.classes
         server = self._make_server(access, classes)
@@ -136,7 +149,9 @@ class Gateway:
         for qpu in self._qpus.values():
             qpu.start()
         if self._membership is not None:
-            await self._membership.start()
+            await self._membership.start(
+                Canceller(self._store, self._dispatcher, self._feed, self._telemetry)
+            )
         await self._dispatcher.start()
         self._background = [asyncio.create_task(self._sweep())]
         if self._inspector is self._workers:
@@ -205,6 +220,8 @@ class Gateway:
         )
         gateway_pb2_grpc.add_GatewayServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._membership is not None and self._membership.slots is not None:
+            slots_pb2_grpc.add_SlotsServicer_to_server(self._membership.slots, server)
         return server
 
     async def _report(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import structlog
 
 from kubeqpu.proto.v1 import gateway_pb2, gateway_pb2_grpc, qpu_pb2
 from kubeqpu.qpu_gateway.access import Access, Caller, Verb
 from kubeqpu.qpu_gateway.access.control import AccessControl
+from kubeqpu.qpu_gateway.cancelling import Canceller
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.errors import (
     InvalidRequestError,
@@ -28,8 +28,6 @@ from kubeqpu.qpu_gateway.store import Store
 from kubeqpu.qpu_gateway.submission import Submission
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 from kubeqpu.qpu_gateway.validation import check_ttl_seconds
-
-_LOG = structlog.get_logger(__name__)
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -72,9 +70,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         self._qpus = qpus
         self._store = store
         self._submission = submission
-        self._dispatcher = dispatcher
+        self._canceller = Canceller(store, dispatcher, feed, telemetry)
         self._feed = feed
-        self._telemetry = telemetry
         self._access = AccessControl(access, telemetry)
 
     async def SubmitJob(  # noqa: N802
@@ -122,15 +119,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         caller = await self._identify(context)
         before = await self._store.read_job(request.id, caller.tenant)
         await self._access.authorise(caller, Verb.DELETE, before.qpu)
-        job = await self._store.change_state(
-            request.id, JobState.CANCELLED, "Cancelled by its owner.", caller.tenant
-        )
-        if job.state is JobState.CANCELLED and not before.state.final:
-            await self._dispatcher.cancel(job)
-            self._telemetry.count_finished(job.qpu, job.state)
-            self._feed.notify(job.id)
-            _LOG.info("Job cancelled", job=job.reference)
-        return to_job_message(job)
+        return to_job_message(await self._canceller.cancel(before, "Cancelled by its owner."))
 
     async def StreamResults(  # noqa: N802
         self, request: gateway_pb2.StreamResultsRequest, context: Context

@@ -61,6 +61,18 @@ class ClusterSettings(BaseModel):
     """By QPU, the ClusterRole with which the QPU object is collected."""
     audience: str = "kubeqpu.io/gateway"
     """Audience that callers' tokens must have."""
+    device_plugin: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+    )
+    """ServiceAccount of the device plugin, as namespace/name; null: pods are given no slots."""
+    slot_settle_seconds: float = Field(default=5.0, ge=0)
+    """How long slots that no node has wait for further device plugins before they are divided."""
+    slot_return_seconds: float = Field(default=300.0, gt=0)
+    """After how long without its device plugin a node loses its slots."""
+    slot_silence_seconds: float = Field(default=30.0, gt=0)
+    """After how long without a report a device plugin counts as disconnected."""
+    orphan_grace_seconds: float = Field(default=60.0, ge=0)
+    """How long jobs go on after their pod no longer holds a slot, unless they are detached."""
 
 
 class Limits(BaseModel):

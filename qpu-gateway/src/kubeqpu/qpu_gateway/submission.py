@@ -106,6 +106,8 @@ class Submission:
         spec = request.spec
         self._check_target(spec)
         permitted = await self._find_permitted(spec, caller)
+        # Now: the pod may be gone when its circuits have been looked at.
+        held = {name for name in permitted if self._access.holds(caller, name)}
         digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
         try:
             summaries = await self._inspector.inspect(caller.tenant, spec.circuits)
@@ -117,7 +119,8 @@ class Submission:
             if same is None:
                 raise
             return await self._hand_back(same, caller, permitted)
-        new = self._new_job(request, caller.tenant, digest, qpu, placement)
+        new = self._new_job(request, caller, digest, qpu, placement)
+        new = replace(new, follows_pod=qpu in held and not spec.detached)
         job, is_new = await self._store.insert_job(new)
         if not is_new:
             return await self._hand_back(job, caller, permitted)
@@ -187,7 +190,7 @@ class Submission:
     def _new_job(
         self,
         request: gateway_pb2.SubmitJobRequest,
-        tenant: str,
+        caller: Caller,
         digest: str,
         qpu: str,
         placement: str,
@@ -202,7 +205,7 @@ class Submission:
             ttl = stored.result_ttl.seconds + stored.result_ttl.nanos / 1e9
         return NewJob(
             id=uuid.uuid4().hex,
-            tenant=tenant,
+            tenant=caller.tenant,
             idempotency_key=request.idempotency_key,
             spec_digest=digest,
             spec=stored.SerializeToString(),
@@ -213,6 +216,8 @@ class Submission:
             priority=stored.priority,
             submitted_at=time.time(),
             result_ttl_seconds=ttl,
+            pod="" if caller.pod is None else caller.pod.name,
+            pod_uid="" if caller.pod is None else caller.pod.uid,
         )
 
 

@@ -1,17 +1,22 @@
 """Prometheus metrics of the gateway. Every label set exists from the start, at zero."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kubeqpu.common.names import METRIC_PREFIX
-from kubeqpu.proto.v1 import gateway_pb2
+from kubeqpu.proto.v1 import gateway_pb2, slots_pb2
 from kubeqpu.qpu_gateway.jobs import FINAL_STATES, JobState
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 ACCESS_RESULTS = ("accepted", "refused", "unavailable")
 REVIEWS = ("token", "access")
-RPCS = tuple(gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].methods_by_name)
+RPCS = (
+    *gateway_pb2.DESCRIPTOR.services_by_name["Gateway"].methods_by_name,
+    *slots_pb2.DESCRIPTOR.services_by_name["Slots"].methods_by_name,
+)
+SLOT_STATES = ("free", "held", "unassigned", "unhealthy")
+REPORT_REFUSALS = ("account", "node", "malformed", "unknown", "elsewhere")
 
 
 class Telemetry:
@@ -111,6 +116,21 @@ class Telemetry:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._slots = Gauge(
+            f"{prefix}slots",
+            "Slots by what they are to a new pod.",
+            ["qpu", "state"],
+            registry=self.registry,
+        )
+        self._slot_streams = Gauge(
+            f"{prefix}slot_streams", "Device plugins that are connected.", registry=self.registry
+        )
+        self._slot_reports_refused = Counter(
+            f"{prefix}slot_reports_refused",
+            "Reports of holders, or lines of them, that did not count.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._initialise(tuple(qpus))
 
     def _initialise(self, qpus: tuple[str, ...]) -> None:
@@ -125,6 +145,10 @@ class Telemetry:
             self._batches_running.labels(qpu)
             self._batch_seconds.labels(qpu)
             self._loop_failures.labels(qpu)
+            for slot_state in SLOT_STATES:
+                self._slots.labels(qpu, slot_state)
+        for reason in REPORT_REFUSALS:
+            self._slot_reports_refused.labels(reason)
         for method in RPCS:
             self._rpc_seconds.labels(method)
         for result in ACCESS_RESULTS:
@@ -188,6 +212,19 @@ class Telemetry:
     def count_authorisation(self, result: str) -> None:
         """A right was asked for."""
         self._authorisations.labels(result).inc()
+
+    def set_slots(self, qpu: str, states: Mapping[str, int]) -> None:
+        """A QPU's slots were counted by state."""
+        for state in SLOT_STATES:
+            self._slots.labels(qpu, state).set(states.get(state, 0))
+
+    def set_slot_streams(self, streams: int) -> None:
+        """A device plugin connected or disconnected."""
+        self._slot_streams.set(streams)
+
+    def count_refused_report(self, reason: str) -> None:
+        """A report of holders, or a line of it, was refused."""
+        self._slot_reports_refused.labels(reason).inc()
 
     def observe_review(self, review: str, seconds: float) -> None:
         """The API server answered a review, or failed to."""

@@ -123,6 +123,7 @@ class JobSpec(_message.Message):
     MERGE_IDENTICAL_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     RESULT_TTL_FIELD_NUMBER: _builtins.int
+    DETACHED_FIELD_NUMBER: _builtins.int
     qpu: _builtins.str
     qpu_class: _builtins.str
     circuits: _builtins.bytes
@@ -137,6 +138,10 @@ class JobSpec(_message.Message):
     """
     priority: _builtins.int
     """Higher runs first; 0 is the default."""
+    detached: _builtins.bool
+    """Goes on when the pod that submitted it is gone. Without, a job submitted by right of a slot is
+    cancelled some time after its pod no longer holds one.
+    """
     @_builtins.property
     def sampler(self) -> Global___SamplerSpec: ...
     @_builtins.property
@@ -160,10 +165,11 @@ class JobSpec(_message.Message):
         merge_identical: _builtins.bool = ...,
         priority: _builtins.int = ...,
         result_ttl: _duration_pb2.Duration | None = ...,
+        detached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "estimator", b"estimator", "kind", b"kind", "options", b"options", "qpu", b"qpu", "qpu_class", b"qpu_class", "result_ttl", b"result_ttl", "sampler", b"sampler", "seed", b"seed", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "circuits", b"circuits", "estimator", b"estimator", "kind", b"kind", "merge_identical", b"merge_identical", "options", b"options", "priority", b"priority", "qpu", b"qpu", "qpu_class", b"qpu_class", "result_ttl", b"result_ttl", "sampler", b"sampler", "seed", b"seed", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "circuits", b"circuits", "detached", b"detached", "estimator", b"estimator", "kind", b"kind", "merge_identical", b"merge_identical", "options", b"options", "priority", b"priority", "qpu", b"qpu", "qpu_class", b"qpu_class", "result_ttl", b"result_ttl", "sampler", b"sampler", "seed", b"seed", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

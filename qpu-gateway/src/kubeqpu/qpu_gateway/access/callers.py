@@ -81,6 +81,9 @@ class Access(Protocol):
             ClusterUnavailableError: If it cannot be found out now.
         """
 
+    def holds(self, caller: Caller, qpu: str) -> bool:
+        """Tells whether the caller's pod holds a slot of a QPU, which is what lets it pass."""
+
     async def authorise(self, caller: Caller, verb: Verb, qpu: str) -> None:
         """Lets a caller that may do this pass.
 

@@ -34,8 +34,14 @@ _Right: TypeAlias = tuple[Caller, Verb, str]
 class Holders(Protocol):
     """Knows who may use a QPU because of what it holds rather than by RBAC."""
 
+    def holds(self, caller: Caller, qpu: str) -> bool:
+        """Tells whether the caller holds what allows it, as far as is known; changes nothing."""
+
     async def may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
-        """Tells whether the caller may do this; where not, RBAC decides."""
+        """Tells at once whether the caller may do this; where not, RBAC decides."""
+
+    async def wait(self, caller: Caller, verb: Verb, qpu: str) -> bool:
+        """Tells the same of a caller whom RBAC refuses; waits a moment for news of it."""
 
 
 class ClusterAccess:
@@ -96,6 +102,10 @@ class ClusterAccess:
             raise PermissionDeniedError(sentences.say_other_tenant(found, claimed))
         return found
 
+    def holds(self, caller: Caller, qpu: str) -> bool:
+        """Tells whether the caller's pod holds a slot of a QPU."""
+        return self._holders is not None and self._holders.holds(caller, qpu)
+
     async def authorise(self, caller: Caller, verb: Verb, qpu: str) -> None:
         """Lets a caller pass that holds what allows it, or whom RBAC allows it.
 
@@ -106,7 +116,10 @@ class ClusterAccess:
         if self._holders is not None and await self._holders.may(caller, verb, qpu):
             return
         right = (caller, verb, qpu)
-        if not await self._rights.get(right, lambda: self._review_access(right)):
+        if await self._rights.get(right, lambda: self._review_access(right)):
+            return
+        # Only now: who has the right by RBAC waits for nothing.
+        if self._holders is None or not await self._holders.wait(caller, verb, qpu):
             raise PermissionDeniedError(sentences.say_denied(caller, verb, qpu))
 
     async def _review_token(self, token: str) -> Verdict[Caller | str]:

@@ -98,6 +98,10 @@ class AccessControl:
         asked = self._access.authorise(caller, verb, qpu)
         await _count(asked, self._telemetry.count_authorisation)
 
+    def holds(self, caller: Caller, qpu: str) -> bool:
+        """Tells whether the caller's pod holds a slot of a QPU."""
+        return self._access.holds(caller, qpu)
+
     async def find_permitted(
         self, caller: Caller, verb: Verb, qpus: Collection[str]
     ) -> frozenset[str]:

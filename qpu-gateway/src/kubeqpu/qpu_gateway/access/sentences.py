@@ -33,9 +33,10 @@ def say_denied(caller: Caller, verb: Verb, qpu: str | None) -> str:
         qpu: The jobs' QPU, or None where it may on none.
     """
     target = f"qpus.{DOMAIN}/{qpu}" if qpu else f"qpus.{DOMAIN}"
+    slot = ", and its pod holds no slot there" if caller.pod is not None else ""
     return (
         f"{caller.user} may not {_DEEDS[verb]} on {f'QPU {qpu}' if qpu else 'any QPU'} as tenant "
-        f"{caller.tenant}. Ask for a RoleBinding to ClusterRole kubeqpu-user in namespace "
+        f"{caller.tenant}{slot}. Ask for a RoleBinding to ClusterRole kubeqpu-user in namespace "
         f"{caller.tenant}, and check it with: kubectl auth can-i {verb} {target} "
         f"--subresource=jobs --namespace={caller.tenant} --as={caller.user}"
     )

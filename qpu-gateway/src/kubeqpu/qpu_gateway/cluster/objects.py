@@ -58,6 +58,8 @@ class Resource:
 
 QPUS = Resource(api.GROUP, api.VERSION, api.QPU.resource.plural)
 QPU_CLASSES = Resource(api.GROUP, api.VERSION, api.QPUClass.resource.plural)
+# The core group has no name, and paths of its own; it can be listed and watched.
+NODES = Resource("", "v1", "nodes")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles")
 
 
@@ -105,6 +107,7 @@ class ObjectsAPI:
 
     def __init__(self, api_client: client.ApiClient) -> None:
         self._custom = client.CustomObjectsApi(api_client)
+        self._core = client.CoreV1Api(api_client)
 
     async def read(self, kind: Resource, name: str, seconds: float = 10.0) -> Manifest | None:
         """Reads an object; None if there is none.
@@ -155,9 +158,8 @@ class ObjectsAPI:
         Raises:
             APIServerError: If the server does not answer in time, or refuses.
         """
-        get = self._custom.list_cluster_custom_object_without_preload_content
         async with _translated(f"list {kind.plural}", seconds):
-            listing = await _read(await get(**_place(kind), label_selector=selector or None))
+            listing = await _read(await self._list(kind, label_selector=selector or None))
         items = listing.get("items")
         return Listing(
             tuple(_manifest(item) for item in items) if isinstance(items, list) else (),
@@ -178,8 +180,8 @@ class ObjectsAPI:
         """
         # The client's own time limit holds: the caller's code between two events is not in it.
         async with _translated(f"watch {kind.plural}", None):
-            response = await self._custom.list_cluster_custom_object_without_preload_content(
-                **_place(kind),
+            response = await self._list(
+                kind,
                 label_selector=selector or None,
                 resource_version=resource_version,
                 allow_watch_bookmarks=True,
@@ -193,6 +195,15 @@ class ObjectsAPI:
                     yield _event(line)
             finally:
                 response.close()
+
+    async def _list(self, kind: Resource, **query: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse
+        if kind == NODES:
+            response = await self._core.list_node_without_preload_content(**query)
+        else:
+            get = self._custom.list_cluster_custom_object_without_preload_content
+            response = await get(**_place(kind), **query)
+        return response
 
 
 def _place(kind: Resource) -> dict[str, Any]:

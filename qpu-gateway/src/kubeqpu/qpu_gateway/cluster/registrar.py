@@ -43,7 +43,15 @@ _LOG_EVERY = 20
 
 
 class NotRegisteredError(GatewayError):
-    """A QPU cannot be registered for now."""
+    """A QPU cannot be registered for now.
+
+    Attributes:
+        rival: That another gateway serves it, in words; empty where none does.
+    """
+
+    def __init__(self, message: str, rival: str = "") -> None:
+        super().__init__(message)
+        self.rival = rival
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Registrar:
     ) -> None:
         self.spec = make_spec(served.settings, served.provider)
         self.registered: Registered | None = None
+        self.taken = ""
         self.lease = LeaseKeeper(objects, settings.namespace, served.name, pod, self._find_uid)
         self._objects = objects
         self._settings = settings
@@ -119,6 +128,7 @@ class Registrar:
                     await self._register()
             except NotRegisteredError as error:
                 self._set_registered(None)
+                self.taken = error.rival
                 self._tell("QPU not registered", str(error))
                 await asyncio.sleep(self._backoff.fail())
             except GatewayError as error:
@@ -129,6 +139,7 @@ class Registrar:
                 _LOG.exception("QPU not registered", qpu=self._served.name)
                 await asyncio.sleep(self._backoff.fail())
             else:
+                self.taken = ""
                 self._backoff.succeed()
                 # Whoever undoes what we write does not make us a storm.
                 await asyncio.sleep(_BETWEEN_ATTEMPTS_SECONDS)
@@ -228,7 +239,8 @@ class Registrar:
         if rival is not None:
             raise NotRegisteredError(
                 f"QPU {self._served.name} belongs to the gateway at {rival}, which is alive; name "
-                "this gateway's QPU differently, or remove it from the other gateway."
+                "this gateway's QPU differently, or remove it from the other gateway.",
+                f"QPU {self._served.name} belongs to the gateway at {rival}.",
             )
 
     def _find_conflict(self, found: api.QPU) -> str:

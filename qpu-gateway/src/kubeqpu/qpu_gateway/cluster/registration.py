@@ -21,6 +21,7 @@ from kubeqpu.qpu_gateway.cluster.reporter import Reporter
 from kubeqpu.qpu_gateway.cluster.watches import ObjectWatch
 from kubeqpu.qpu_gateway.qpus import ServedQPU
 from kubeqpu.qpu_gateway.settings import ClusterSettings
+from kubeqpu.qpu_gateway.slots.board import SlotBoard
 
 _LOG = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Registration:
         settings: The cluster's section of the gateway's settings.
         pod: Name of the gateway's pod.
         qpus: The QPUs by name.
+        slots: Knows their slots, or None where nobody is given any.
 
     Raises:
         ConfigurationError: If the API server would refuse a QPU.
@@ -48,14 +50,15 @@ class Registration:
         settings: ClusterSettings,
         pod: str,
         qpus: Mapping[str, ServedQPU],
+        slots: SlotBoard | None = None,
     ) -> None:
         self._qpus = qpus
         objects = ObjectsAPI(api_client)
         self._registrars = {
-            name: Registrar(objects, settings, pod or settings.gateway, served, self._refresh)
+            name: Registrar(objects, settings, pod or settings.gateway, served, self.refresh)
             for name, served in qpus.items()
         }
-        self._reporter = Reporter(objects, settings.endpoint, qpus, self._registrars)
+        self._reporter = Reporter(objects, settings.endpoint, qpus, self._registrars, slots)
         self._watch = ObjectWatch(
             objects,
             QPUS,
@@ -103,11 +106,12 @@ class Registration:
         except TimeoutError:
             _LOG.warning("Stop not reported in time", seconds=_STOP_SECONDS)
 
+    def refresh(self, name: str) -> None:
+        """Reports what changed of a QPU; never raises."""
+        self._reporter.refresh(name)
+
     def _run(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
-
-    def _refresh(self, name: str) -> None:
-        self._reporter.refresh(name)
 
     def _take_all(self, manifests: tuple[Manifest, ...]) -> None:
         for manifest in manifests:
@@ -129,6 +133,7 @@ class Registration:
         served = self._qpus[name]
         served.unschedulable = found.spec.unschedulable
         served.labels = dict(found.metadata.labels)
+        self._reporter.observe(name)
         self._registrars[name].see(manifest, found)
         version = version_of(manifest)
         self._reporter.see(name, int(version) if version.isdecimal() else 0, found)

@@ -29,12 +29,14 @@ from kubeqpu.qpu_gateway.cluster.statuses import (
     READY,
     Context,
     Verdict,
+    find_verdicts,
     make_conditions,
     make_status,
     same_verdicts,
     write_status,
 )
 from kubeqpu.qpu_gateway.qpus import ServedQPU
+from kubeqpu.qpu_gateway.slots.board import SlotBoard
 
 _LOG = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ class Reporter:
         endpoint: Where the gateway listens.
         served: The QPUs by name.
         registrars: Their registrars by name.
+        slots: Knows their slots, or None where nobody is given any.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class Reporter:
         endpoint: str,
         served: Mapping[str, ServedQPU],
         registrars: Mapping[str, Registrar],
+        slots: SlotBoard | None = None,
     ) -> None:
         self._objects = objects
+        self._shares = slots
         self._endpoint = endpoint
         self._reported = {
             name: _Reported(served[name], registrar, Backoff(_LONGEST_WAIT_SECONDS))
@@ -114,6 +119,7 @@ class Reporter:
                     name, "ProviderFailed", f"The provider failed with {type(error).__name__}."
                 )
             self.refresh(name)
+            self.observe(name)
             pause = max(0.1, POLL_SECONDS - (time.monotonic() - began))
             if reported.served.started:
                 await asyncio.sleep(pause)
@@ -139,6 +145,19 @@ class Reporter:
             for task in self._writes:
                 task.cancel()
 
+    def observe(self, name: str) -> None:
+        """Tells of a QPU's state to whom its slots are; never raises."""
+        reported = self._reported[name]
+        if self._shares is None or reported.message is None:
+            return
+        try:
+            own = reported.registrar.registered
+            overrides = _overrides(reported.problem, "" if own is None else own.conflict)
+            verdicts = {**find_verdicts(reported.message), **overrides}
+            self._shares.observe(name, reported.message, verdicts, reported.registrar.taken)
+        except Exception:
+            _LOG.exception("Slots not told", qpu=name)
+
     def refresh(self, name: str) -> None:
         """Makes a QPU's status anew where what it is made from changed; never raises."""
         reported = self._reported[name]
@@ -150,13 +169,14 @@ class Reporter:
         if reported.message is None or self._waits_for_provider(reported):
             return
         overrides = _overrides(reported.problem, own.conflict)
-        basis = (reported.message, own.uid, own.generation, overrides)
+        nodes = None if self._shares is None else self._shares.nodes_of(name)
+        basis = (reported.message, own.uid, own.generation, overrides, nodes)
         if basis == reported.basis:
             return
         if reported.basis is None:
             reported.conditions, reported.version = own.conditions, own.version
         try:
-            status = make_status(reported.message, self._context(reported, overrides))
+            status = make_status(reported.message, self._context(reported, overrides, nodes))
         except ValueError as error:
             # The next report may be better.
             self._note_problem(name, "InvalidReport", f"The provider's report is odd: {error}")
@@ -185,7 +205,12 @@ class Reporter:
         fresh = time.monotonic() - self._began < _START_GRACE_SECONDS
         return reported.served.starting and fresh and own is not None and bool(own.conditions)
 
-    def _context(self, reported: _Reported, overrides: Mapping[str, Verdict]) -> Context:
+    def _context(
+        self,
+        reported: _Reported,
+        overrides: Mapping[str, Verdict],
+        nodes: tuple[api.NodeSlots, ...] | None = None,
+    ) -> Context:
         own = reported.registrar.registered
         return Context(
             spec=reported.registrar.spec,
@@ -194,6 +219,7 @@ class Reporter:
             previous=reported.conditions,
             now=datetime.now(UTC),
             overrides=overrides,
+            nodes=nodes,
         )
 
     def _note_problem(self, name: str, reason: str, text: str) -> None:

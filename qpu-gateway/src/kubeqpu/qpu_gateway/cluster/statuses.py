@@ -47,6 +47,7 @@ class Context:
         previous: The conditions so far, whose transition times are kept.
         now: The time, with time zone.
         overrides: Conditions on which the gateway knows better.
+        nodes: Its slots by node, or None where nobody is given slots.
     """
 
     spec: api.QPUSpec
@@ -55,6 +56,7 @@ class Context:
     previous: Sequence[api.Condition]
     now: datetime
     overrides: Mapping[str, Verdict]
+    nodes: tuple[api.NodeSlots, ...] | None = None
 
 
 def make_status(message: qpu_pb2.QPU, context: Context) -> api.QPUStatus:
@@ -81,6 +83,8 @@ def make_status(message: qpu_pb2.QPU, context: Context) -> api.QPUStatus:
             estimated_wait_seconds=_seconds(queue.estimated_wait_seconds),
         ),
     }
+    if context.nodes is not None:
+        fields["nodes"] = context.nodes
     if message.HasField("calibration"):
         fields["calibration"] = _calibration(message.calibration)
     status = api.QPUStatus.model_validate(fields)

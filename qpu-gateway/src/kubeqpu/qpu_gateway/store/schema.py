@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -44,6 +46,9 @@ JOBS = Table(
     Column("expires_at", Float(53)),
     Column("result_ttl_seconds", Float(53), nullable=False),
     Column("qpu_seconds", Float(53), nullable=False),
+    Column("pod", String(253), nullable=False, server_default=""),
+    Column("pod_uid", String(64), nullable=False, server_default=""),
+    Column("follows_pod", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant", "idempotency_key", name="jobs_idempotency"),
     Index("jobs_by_state", "state", "tenant"),
     Index("jobs_by_tenant", "tenant", "sequence"),
@@ -98,4 +103,20 @@ WRITERS = Table(
     METADATA,
     Column("id", String(32), primary_key=True),
     Column("transactions", BigInteger, nullable=False),
+)
+
+# One row per slot: whatever happens, it is on one node at most. A slot in the pool has no node, one
+# that is free no pod.
+SLOTS = Table(
+    "slots",
+    METADATA,
+    Column("qpu", String(50), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("node", String(253), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("pod", String(253), nullable=False),
+    Column("container", String(63), nullable=False),
+    Column("pod_uid", String(64), nullable=False),
+    Column("pinned_at", Float(53), nullable=False),
 )

@@ -10,10 +10,11 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from kubeqpu.qpu_gateway.errors import StoreUnavailableError
-from kubeqpu.qpu_gateway.jobs import Job, JobState, NewJob
+from kubeqpu.qpu_gateway.jobs import Job, JobState, NewJob, Submitter
 from kubeqpu.qpu_gateway.providers.base import Span
 from kubeqpu.qpu_gateway.settings import Limits
-from kubeqpu.qpu_gateway.store import blobs, jobs, results
+from kubeqpu.qpu_gateway.slots.slot import Slot
+from kubeqpu.qpu_gateway.store import blobs, jobs, results, slots
 from kubeqpu.qpu_gateway.store.database import Database
 from kubeqpu.qpu_gateway.store.results import StoredChunk
 from kubeqpu.qpu_gateway.store.writer import Writer
@@ -162,6 +163,22 @@ class Store:
         """See `blobs.get_blob`."""
         now = self._clock()
         return await self._read(lambda c: blobs.get_blob(c, tenant, digest, now))
+
+    async def read_slots(self) -> list[Slot]:
+        """See `slots.read_slots`; waits if it has to."""
+        return await self._read_patiently(slots.read_slots)
+
+    async def save_slots(self, changed: Sequence[Slot]) -> None:
+        """See `slots.save_slots`."""
+        await self._writer.write(lambda c: slots.save_slots(c, changed))
+
+    async def list_submitters(self) -> list[Submitter]:
+        """See `slots.list_submitters`."""
+        return await self._read(slots.list_submitters)
+
+    async def list_followers(self, submitter: Submitter) -> list[str]:
+        """See `slots.list_followers`."""
+        return await self._read(lambda c: slots.list_followers(c, submitter))
 
     async def delete_expired(self) -> int:
         """Deletes jobs and blobs whose time is over, a few per transaction; returns how many."""

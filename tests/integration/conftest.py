@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from kubeqpu.client import GatewayClient
-from tests.integration.gateway_support import Coins, make_settings, serve
+from tests.integration.gateway_support import Coins, make_settings, serve, wait_started
 from tests.support.gateway import GatewayProcess
 
 if TYPE_CHECKING:
@@ -51,4 +51,6 @@ async def strict_stub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     ]
     settings = make_settings(folder, qpus=qpus, limits=limits)
     async with serve(settings, Coins(), workers=True) as (_, stub):
+        # Until it has started, a QPU is refused for that and for nothing else.
+        await wait_started(stub)
         yield stub

@@ -178,6 +178,16 @@ async def serve(
         yield gateway, stub
 
 
+async def wait_started(stub: Stub) -> None:
+    """Waits until the providers of all QPUs have started."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await stub.ListQPUs(gateway_pb2.ListQPUsRequest())
+            if all(qpu.num_qubits > 0 for qpu in found.qpus):
+                return
+            await asyncio.sleep(0.05)
+
+
 def dump(*circuits: QuantumCircuit) -> bytes:
     """Writes circuits as QPY."""
     buffer = io.BytesIO()

@@ -141,8 +141,8 @@ class QPUDescription:
 
     @property
     def is_ideal(self) -> bool:
-        """Whether it is a simulator without noise, which takes every gate."""
-        return self.qpu.simulator and not self.noisy
+        """Whether it is a simulator without noise, which takes every gate; known once started."""
+        return self.is_started and self.qpu.simulator and not self.noisy
 
 
 def read_qpu(message: qpu_pb2.QPU) -> QPUDescription:

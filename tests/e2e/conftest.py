@@ -3,21 +3,14 @@
 import os
 import re
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.cluster.errors import ClusterError
 from tests.cluster.requirements import missing
 from tests.e2e.testbed import SPEC, E2ECluster, GivenCluster, OwnCluster, apply, find_testbed
-from tests.support.groups import group
 
 LOG_LINES = 40
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that share a cluster in one process."""
-    group(items, Path(__file__).parent, "nodes")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,12 +13,6 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.requirements import missing
 from tests.cluster.spec import ClusterSpec
 from tests.cluster.tests.helpers import NODES, MakeCluster, bring_up
-from tests.support.groups import group
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that share a cluster in one process."""
-    group(items, Path(__file__).parent, "launcher")
 
 
 def need(spec: ClusterSpec) -> None:

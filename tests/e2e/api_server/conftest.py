@@ -2,20 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from kubeqpu.common import api
 from tests.cluster.requirements import missing
 from tests.e2e.api_server.server import SPEC, APIServer
-from tests.support.groups import group
 from tools import crds
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that share a cluster in one process."""
-    group(items, Path(__file__).parent, "api-server")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ RUN PATH=/opt/build/bin:$PATH && members=$(python3 tools/members.py ${COMPONENT}
        done \
     && pip --quiet --python /opt/kubeqpu/bin/python \
          install --no-deps --no-index --root /own /wheels/*.whl \
-    && ln -s ${COMPONENT} /own/opt/kubeqpu/bin/component
+    && mkdir -p /own/opt/kubeqpu/bin && ln -s ${COMPONENT} /own/opt/kubeqpu/bin/component
 
 FROM ${BASE}
 COPY --from=dependencies /opt/kubeqpu /opt/kubeqpu

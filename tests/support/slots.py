@@ -92,7 +92,7 @@ class Authority:
         names = {"certificate": "tls.crt", "key": "tls.key"}
         return {key: str(self.folder / name) for key, name in names.items()}
 
-    def open(self, address: str, token: str) -> grpc.aio.Channel:
+    def open(self, address: str, token: str, *more: tuple[str, int]) -> grpc.aio.Channel:
         """Opens a channel with a token."""
         call = grpc.access_token_call_credentials(token)
         options = [
@@ -100,6 +100,7 @@ class Authority:
             ("grpc.min_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 100),
             ("grpc.use_local_subchannel_pool", 1),
+            *more,
         ]
         both = grpc.composite_channel_credentials(self.trust, call)
         return grpc.aio.secure_channel(address, both, options)

@@ -48,6 +48,8 @@ class SlotKeeper:
         qpus: The QPUs by name.
         store: Where slots are stored.
         telemetry: Told what happens.
+        clock: Gives seconds that never go back.
+        wall_clock: Gives seconds since the epoch.
 
     Attributes:
         ledger: The slots; empty before `start`.
@@ -63,7 +65,12 @@ class SlotKeeper:
         qpus: Mapping[str, ServedQPU],
         store: SlotStore,
         telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.wall_clock = wall_clock
+        self._clock = clock
         self._cluster = cluster
         self._node_name = node_name
         self._qpus = qpus
@@ -88,7 +95,7 @@ class SlotKeeper:
         found = await self._store.read_slots()
         self.ledger.load(found)
         # Silence counts from when it could have been broken.
-        self._lost_at = dict.fromkeys(self.ledger.nodes, time.monotonic())
+        self._lost_at = dict.fromkeys(self.ledger.nodes, self._clock())
         for qpu, count in self._counts.items():
             self.apply(shares.complete(qpu, self.ledger.of_qpu(qpu), count))
             self.board.measure(qpu)
@@ -107,7 +114,7 @@ class SlotKeeper:
 
     def connect(self, node: str) -> PluginStream:
         """Opens a node's stream; one that is there already ends."""
-        now = time.monotonic()
+        now = self._clock()
         stream = PluginStream(node, now)
         old = self._streams.get(node)
         self._streams[node] = stream
@@ -129,7 +136,7 @@ class SlotKeeper:
         if self._streams.get(stream.node) is not stream:
             return
         del self._streams[stream.node]
-        self._lost_at[stream.node] = time.monotonic()
+        self._lost_at[stream.node] = self._clock()
         self._telemetry.set_slot_streams(len(self._streams))
         _LOG.info("Device plugin disconnected", node=stream.node)
         self._due.set()
@@ -140,11 +147,11 @@ class SlotKeeper:
 
     def take_report(self, stream: PluginStream, report: Sequence[Reported]) -> None:
         """Takes a node's complete list of holders in."""
-        stream.heard_at = time.monotonic()
+        stream.heard_at = self._clock()
         if self._streams.get(stream.node) is not stream:
             return
         first = stream.report is None
-        stream.report, stream.reported_at = tuple(report), time.time()
+        stream.report, stream.reported_at = tuple(report), self.wall_clock()
         self._read(stream)
         if first:
             self._due.set()
@@ -201,7 +208,7 @@ class SlotKeeper:
             self._due.clear()
             pause = 1.0
             try:
-                pause = self._decide(time.monotonic())
+                pause = self._decide(self._clock())
             except Exception:
                 _LOG.exception("Slots not divided")
             with contextlib.suppress(TimeoutError):

@@ -60,7 +60,7 @@ class SlotHolders:
         held = ledger.held_by(pod.node, caller.namespace, pod.name)
         if not any(slot.qpu == qpu for slot in held):
             return False
-        self._keeper.apply(pin(held, pod.uid, time.time()))
+        self._keeper.apply(pin(held, pod.uid, self._keeper.wall_clock()))
         if not self.holds(caller, qpu):
             self._contend(pod, held)
         if any(not ledger.is_stored(slot) for slot in self._find_own(caller)):
@@ -141,7 +141,7 @@ class SlotHolders:
         stream = self._keeper.find_stream(pod.node)
         if stream is None:
             return
-        now = time.time()
+        now = self._keeper.wall_clock()
         for slot in held:
             holding = slot.holding
             assert holding is not None

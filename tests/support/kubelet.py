@@ -94,6 +94,7 @@ class Kubelet:
         self.endpoints: dict[str, Endpoint] = {}
         self.following: list[Endpoint] = []
         self.started_at = 0.0
+        self.appeared_at = 0.0
         self._bucket = TokenBucket(burst=10, per_second=5)
         self._servers: list[grpc.aio.Server] = []
         self._allocating: dict[str, set[str]] = {}
@@ -121,6 +122,7 @@ class Kubelet:
         hidden = path.with_name(f".{path.name}.{next(self._numbers)}")
         server.add_insecure_port(f"unix:{hidden}")
         await server.start()
+        self.appeared_at = time.monotonic()
         hidden.rename(path)
 
     async def kill(self) -> None:

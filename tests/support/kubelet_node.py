@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
+from kubeqpu.deviceplugin.metrics import Registry
 from kubeqpu.deviceplugin.service import DevicePlugin
 from kubeqpu.deviceplugin.settings import Settings
 from tests.support.kubelet import Kubelet
@@ -33,16 +34,19 @@ async def eventually(
 class Plugin:
     """A running device plugin and its metrics."""
 
-    def __init__(self, plugin: DevicePlugin, registry: CollectorRegistry) -> None:
+    def __init__(self, plugin: DevicePlugin, registry: Registry) -> None:
         self.service = plugin
         self._registry = registry
         self._stack = AsyncExitStack()
 
     def metric(self, name: str, **labels: str) -> float:
         """Reads a metric, without the prefix of its name."""
-        value = self._registry.get_sample_value(f"kubeqpu_deviceplugin_{name}", labels)
-        assert value is not None, name
-        return value
+        wanted = (f"kubeqpu_deviceplugin_{name}", labels)
+        for family in text_string_to_metric_families(self._registry.render()):
+            for sample in family.samples:
+                if (sample.name, sample.labels) == wanted:
+                    return float(sample.value)
+        raise AssertionError(f"there is no {wanted}")
 
     async def start(self) -> None:
         """Starts it."""
@@ -109,7 +113,7 @@ class Node:
 
     async def plugin(self) -> Plugin:
         """Starts a device plugin."""
-        registry = CollectorRegistry()
+        registry = Registry()
         plugin = Plugin(DevicePlugin(self.settings, registry, self._resolve), registry)
         await plugin.start()
         self._stack.push_async_callback(plugin.stop)

@@ -67,7 +67,7 @@ class SlotsGateway(slots_pb2_grpc.SlotsServicer):
     """
 
     def __init__(
-        self, name: str, slots: Sequence[slots_pb2.Slot] = (), keepalive_seconds: float = 10.0
+        self, name: str, slots: Sequence[slots_pb2.Slot] = (), keepalive_seconds: float = 0.5
     ) -> None:
         self.name = name
         self.endpoint = f"kubeqpu-gateway-{name}.quantum.svc:7070"

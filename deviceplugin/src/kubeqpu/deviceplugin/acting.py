@@ -42,6 +42,11 @@ class Acting:
             self._fail(error)
         self._set(True)
 
+    def stop(self) -> None:
+        """Acts no more; an older process that still lives may."""
+        self._ownership.release()
+        self._set(False)
+
     def check(self) -> bool:
         """Tells whether this process acts, from the file itself."""
         if not self.acts:

@@ -105,8 +105,6 @@ class Holders:
     def _is_same_kubelet(self) -> bool:
         found = identify(self._socket)
         if found is not None and found != self._identity:
-            if self._identity is not None:
-                self._telemetry.count_kubelet_start()
             self._identity = found
             self._board.holdings.distrust()
             return False

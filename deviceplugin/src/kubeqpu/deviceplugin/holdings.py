@@ -80,15 +80,14 @@ class Holdings:
 
     def _keep(self, found: Mapping[str, Holding], now: float) -> dict[str, Holding]:
         """Finds the holdings that are not listed and believed all the same."""
-        self._lacking = {
+        trusted = self.is_trusted(now)
+        lacking = {
             slot: self._lacking.get(slot, 0) + 1 for slot in self._believed if slot not in found
         }
-        trusted = self.is_trusted(now)
-        return {
-            slot: self._believed[slot]
-            for slot, lists in self._lacking.items()
-            if not trusted or lists < _LACKING_LISTS
+        self._lacking = {
+            slot: lists for slot, lists in lacking.items() if not trusted or lists < _LACKING_LISTS
         }
+        return {slot: self._believed[slot] for slot in self._lacking}
 
     def is_trusted(self, now: float) -> bool:
         """Tells whether Lists have been good for long enough to be believed about an end."""

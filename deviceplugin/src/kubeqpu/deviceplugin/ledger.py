@@ -80,6 +80,7 @@ class Ledger:
         self._bytes = dict.fromkeys(names.RESOURCES, 0)
         self._gateways: dict[str, _Gateway] = {}
         self._held: set[str] = set()
+        self._owners: dict[str, Entry] = {}
         self._refused: dict[str, dict[str, Refusal]] = {}
 
     def join(self, gateway: str) -> None:
@@ -112,44 +113,48 @@ class Ledger:
         """
         self._gateways[offer.gateway].endpoint = offer.endpoint
         refused: dict[str, Refusal] = {}
-        taken: set[tuple[str, str]] = set()
-        for slot in offer.slots:
-            refusal = check_slot(slot) or self._take(slot, offer.gateway, now)
-            if refusal is None:
-                taken.add((slot.resource_name, slot.id))
-            else:
-                refused[slot.id] = refusal
-        for resource, entries in self._lists.items():
+        for entries in self._lists.values():
             for entry in entries.values():
-                if entry.gateway == offer.gateway and (resource, entry.id) not in taken:
+                if entry.gateway == offer.gateway:
                     entry.word = Word.WITHDRAWN
+        for slot in offer.slots:
+            refusal = self._take(slot, offer.gateway, now)
+            if refusal is not None:
+                refused[slot.id] = refusal
         before = self._refused.get(offer.gateway, {})
         self._refused[offer.gateway] = refused
         return tuple(found for found in refused.values() if before.get(found.slot) != found)
 
     def _take(self, slot: Slot, gateway: str, now: float) -> Refusal | None:
-        for resource, entries in self._lists.items():
-            entry = entries.get(slot.id)
-            if entry is None or entry.gateway in {"", gateway}:
-                continue
-            if not self._is_given_up(entry, now):
+        entry = self._lists.get(slot.resource_name, {}).get(slot.id)
+        owner = self._owners.get(slot.id)
+        if entry is None or entry is not owner or (entry.gateway, entry.qpu) != (gateway, slot.qpu):
+            # One that is known was found good before.
+            refusal = check_slot(slot)
+            if refusal is not None:
+                return refusal
+            if owner is not None and owner.gateway != gateway and not self._is_given_up(owner, now):
                 return Refusal(
                     slot.id,
                     Cause.CONFLICT,
-                    f"Slot {slot.id} of gateway {gateway} is offered as {resource} by gateway "
-                    f"{entry.gateway} already, which keeps it; give the QPUs names of their own.",
+                    f"Slot {slot.id} of gateway {gateway} is offered by gateway {owner.gateway} "
+                    "already, which keeps it; give the QPUs names of their own.",
                 )
-        entry = self._list(slot.resource_name, slot.id)
-        if entry is None:
-            return Refusal(
-                slot.id,
-                Cause.SIZE,
-                f"Slot {slot.id} is left out: with it the list of {slot.resource_name} would be "
-                f"longer than {self._max_list_bytes} bytes, and the kubelet takes 4 MiB; divide "
-                "the slots over more nodes.",
-            )
-        entry.gateway, entry.word, entry.offered = gateway, Word.OFFERED, slot
-        entry.qpu = slot.qpu
+            entry = self._list(slot.resource_name, slot.id)
+            if entry is None:
+                return Refusal(
+                    slot.id,
+                    Cause.SIZE,
+                    f"Slot {slot.id} is left out: with it the list of {slot.resource_name} would "
+                    f"be longer than {self._max_list_bytes} bytes, and the kubelet takes 4 MiB; "
+                    "divide the slots over more nodes.",
+                )
+            if owner is not None:
+                # Of another gateway, or another resource.
+                owner.word = Word.WITHDRAWN
+            self._owners[slot.id] = entry
+        entry.gateway, entry.qpu = gateway, slot.qpu
+        entry.word, entry.offered = Word.OFFERED, slot
         return None
 
     def _is_given_up(self, entry: Entry, now: float) -> bool:

@@ -7,7 +7,6 @@ another's file falls silent; one that finds it unlocked, because its owner died,
 
 import fcntl
 import os
-import secrets
 from pathlib import Path
 
 FILE_NAME = "kubeqpu-deviceplugin.lock"
@@ -35,7 +34,7 @@ class Ownership:
         Raises:
             OSError: If the folder cannot be written.
         """
-        temporary = self._path.with_name(f".{FILE_NAME}.{secrets.token_hex(4)}")
+        temporary = self._path.with_name(f".{FILE_NAME}.{os.urandom(4).hex()}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Serves one resource to the kubelet: its list of devices, advice, and what containers get."""
 
 import asyncio
-import secrets
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -37,6 +37,7 @@ class Stream:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.ended = asyncio.Event()
+        self.task: asyncio.Task[object] | None = None
         self._sending_since: float | None = None
 
     @contextmanager
@@ -77,6 +78,7 @@ class _Service(services.DevicePluginServicer):
         stream = self._stream
         # A call that ends while a list is sent does not come back into this function.
         context.add_done_callback(lambda _: stream.ended.set())  # type: ignore[arg-type]
+        stream.task = asyncio.current_task()
         stream.opened.set()
         signal, seen = self._board.lists[self._resource], -1
         while True:
@@ -157,7 +159,7 @@ class PluginServer:
     ) -> None:
         self.stream = Stream()
         short = resource.rpartition("/")[2]
-        self.socket_name = f"kubeqpu-{short}-{secrets.token_hex(6)}.sock"
+        self.socket_name = f"kubeqpu-{short}-{os.urandom(6).hex()}.sock"
         self._path = folder / self.socket_name
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         service = _Service(resource, board, acting, telemetry, self.stream)
@@ -177,5 +179,7 @@ class PluginServer:
 
     async def stop(self) -> None:
         """Ends the stream, lets calls finish, and removes the socket."""
+        if self.stream.task is not None:
+            self.stream.task.cancel()
         await self._server.stop(_STOP_SECONDS)
         self._path.unlink(missing_ok=True)

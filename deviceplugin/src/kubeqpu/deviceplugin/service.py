@@ -3,13 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
-from prometheus_client import CollectorRegistry
 
-from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.names import RESOURCES
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.deviceplugin.acting import Acting
@@ -17,12 +15,13 @@ from kubeqpu.deviceplugin.board import Board
 from kubeqpu.deviceplugin.credentials import CredentialFiles
 from kubeqpu.deviceplugin.discovery import Resolver, resolve
 from kubeqpu.deviceplugin.gateways import Gateways
-from kubeqpu.deviceplugin.health import serve_health
 from kubeqpu.deviceplugin.holders import Holders
 from kubeqpu.deviceplugin.holdings import Holdings
 from kubeqpu.deviceplugin.ledger import Ledger
 from kubeqpu.deviceplugin.loops import Progress, keep_running
+from kubeqpu.deviceplugin.metrics import CONTENT_TYPE, Registry
 from kubeqpu.deviceplugin.ownership import Ownership
+from kubeqpu.deviceplugin.pages import Page, serve_pages
 from kubeqpu.deviceplugin.registration import Registration
 from kubeqpu.deviceplugin.settings import Settings
 from kubeqpu.deviceplugin.stream import StreamSettings
@@ -43,9 +42,7 @@ class DevicePlugin:
         look_up: Looks the gateways' addresses up.
     """
 
-    def __init__(
-        self, settings: Settings, registry: CollectorRegistry, look_up: Resolver = resolve
-    ) -> None:
+    def __init__(self, settings: Settings, registry: Registry, look_up: Resolver = resolve) -> None:
         self._telemetry = telemetry = Telemetry(registry)
         self.progress = Progress()
         ledger = Ledger(settings.grace_seconds, settings.forget_seconds)
@@ -89,13 +86,28 @@ class DevicePlugin:
     def find_missing(self) -> str:
         """Says what keeps it from being ready; empty if nothing does."""
         if not self._settled.is_set():
-            return "The kubelet has not said who holds slots."
+            return "The kubelet has not said who holds slots.\n"
         waiting = [
             resource
             for resource, registration in self._registrations.items()
             if registration.is_wanted and not registration.is_registered
         ]
-        return f"The kubelet does not follow {', '.join(waiting)}." if waiting else ""
+        return f"The kubelet does not follow {', '.join(waiting)}.\n" if waiting else ""
+
+    def show_health(self, path: str) -> Page | None:
+        """Answers probes.
+
+        `/healthz` is well while every loop goes round: neither a kubelet nor a gateway is healed by
+        a restart. `/readyz` is well once the kubelet follows every list there is.
+        """
+        if path == "/healthz":
+            stalled = sorted(self.progress.find_stalled().items())
+            wrong = "".join(f"Loop {loop} hangs for {age:.0f} s.\n" for loop, age in stalled)
+        elif path == "/readyz":
+            wrong = self.find_missing()
+        else:
+            return None
+        return Page(wrong, 503) if wrong else Page("ok\n")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -116,6 +128,7 @@ class DevicePlugin:
             yield
         finally:
             await _end(tasks)
+            self._acting.stop()
 
     async def _start(self) -> None:
         """Acts once the kubelet said who holds slots, and gateways had a moment to answer.
@@ -164,18 +177,19 @@ async def run_plugin(settings: Settings) -> None:
     Raises:
         OSError: If a port is taken.
     """
-    registry = CollectorRegistry()
+    registry = Registry()
     plugin = DevicePlugin(settings, registry)
-    server = MetricsServer(registry, settings.metrics_address, settings.metrics_port)
-    with closing(server):
-        async with serve_health(
-            plugin.progress.find_stalled,
-            plugin.find_missing,
-            settings.health_address,
-            settings.health_port,
-        ) as health_port:
-            _LOG.info("Device plugin started", node=settings.node_name, health_port=health_port,
-                      metrics_port=server.port)  # fmt: skip
-            async with plugin.running():
-                await until_stopped()
+
+    def show_metrics(path: str) -> Page | None:
+        known = path == "/metrics"
+        return Page(registry.render(), content_type=CONTENT_TYPE) if known else None
+
+    async with (
+        serve_pages(plugin.show_health, settings.health_address, settings.health_port) as health,
+        serve_pages(show_metrics, settings.metrics_address, settings.metrics_port) as metrics,
+    ):
+        _LOG.info("Device plugin started", node=settings.node_name, health_port=health,
+                  metrics_port=metrics)  # fmt: skip
+        async with plugin.running():
+            await until_stopped()
     _LOG.info("Device plugin stopped", node=settings.node_name)

@@ -183,14 +183,15 @@ def read_offer(answer: slots_pb2.SyncResponse) -> Offer:
         gateway=answer.gateway,
         endpoint=answer.endpoint,
         slots=tuple(
+            # By position: there may be ten thousand.
             Slot(
-                id=slot.id,
-                qpu=slot.qpu,
-                resource_name=slot.resource_name,
-                healthy=slot.healthy,
-                reason=slot.reason,
-                generation=slot.generation,
-                score=slot.score,
+                slot.id,
+                slot.qpu,
+                slot.resource_name,
+                slot.healthy,
+                slot.reason,
+                slot.generation,
+                slot.score,
             )
             for slot in answer.slots
         ),

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
 from kubeqpu.common.names import METRIC_PREFIX, RESOURCES
+from kubeqpu.deviceplugin.metrics import Counter, Histogram, Number, Registry
 from kubeqpu.deviceplugin.slots import Cause
 
 # Whatever is tried again after a wait.
@@ -22,17 +21,17 @@ class Telemetry:
         registry: Where the metrics are registered.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         prefix = f"{METRIC_PREFIX}deviceplugin_"
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(prefix + name, text, labels, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Number:
+            return registry.gauge(prefix + name, text, *labels)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(prefix + name, text, labels, registry=registry)
+            return registry.counter(prefix + name, text, *labels)
 
         def histogram(name: str, text: str) -> Histogram:
-            return Histogram(prefix + name, text, buckets=_SECONDS, registry=registry)
+            return registry.histogram(prefix + name, text, _SECONDS)
 
         self._slots = gauge("slots", "Listed slots, by health.", "resource", "health")
         self._held = gauge("slots_held", "Slots that containers have.", "resource")
@@ -49,7 +48,6 @@ class Telemetry:
         self._allocations = counter(
             "allocations", "Containers that asked for slots.", "resource", "result"
         )
-        self._kubelets = counter("kubelet_starts", "Sockets of a kubelet that appeared.")
         self._register_seconds = histogram(
             "register_seconds", "From the kubelet's socket, or the stream's end, to registration."
         )
@@ -60,36 +58,36 @@ class Telemetry:
     def _initialise(self) -> None:
         for resource in RESOURCES:
             for health in ("healthy", "unhealthy"):
-                self._slots.labels(resource, health)
+                self._slots.set(0, resource, health)
             for result in ("given", "refused"):
-                self._allocations.labels(resource, result)
-            for metric in (self._held, self._list_bytes, self._registered):
-                metric.labels(resource)
-            for counted in (self._registrations, self._lists):
-                counted.labels(resource)
+                self._allocations.set(0, resource, result)
+            for metric in (
+                self._held, self._list_bytes, self._registered, self._registrations, self._lists
+            ):  # fmt: skip
+                metric.set(0, resource)
         for cause in Cause:
-            self._refused.labels(cause)
+            self._refused.set(0, cause)
         for step in STEPS:
-            self._failures.labels(step)
-            self._backoff.labels(step)
+            self._failures.set(0, step)
+            self._backoff.set(0, step)
 
     def show_slots(self, resource: str, healthy: int, unhealthy: int, held: int) -> None:
         """Shows how many slots a list has."""
-        self._slots.labels(resource, "healthy").set(healthy)
-        self._slots.labels(resource, "unhealthy").set(unhealthy)
-        self._held.labels(resource).set(held)
+        self._slots.set(healthy, resource, "healthy")
+        self._slots.set(unhealthy, resource, "unhealthy")
+        self._held.set(held, resource)
 
     def show_list_bytes(self, resource: str, length: int) -> None:
         """Shows how long a list is."""
-        self._list_bytes.labels(resource).set(length)
+        self._list_bytes.set(length, resource)
 
     def show_refused(self, cause: Cause, slots: int) -> None:
         """Shows how many slots are refused."""
-        self._refused.labels(cause).set(slots)
+        self._refused.set(slots, cause)
 
     def show_registered(self, resource: str, registered: bool) -> None:
         """Shows whether the kubelet follows a list."""
-        self._registered.labels(resource).set(registered)
+        self._registered.set(registered, resource)
 
     def follow(
         self,
@@ -98,31 +96,31 @@ class Telemetry:
         superseded: Callable[[], bool],
     ) -> None:
         """Reads these at every scrape."""
-        self._streams.set_function(streams)
-        self._addresses.set_function(addresses)
-        self._superseded.set_function(superseded)
+        self._streams.follow(streams)
+        self._addresses.follow(addresses)
+        self._superseded.follow(superseded)
 
     def fail(self, step: str, wait_seconds: float) -> None:
         """Counts a failure and shows how long the next attempt has to wait."""
-        self._failures.labels(step).inc()
-        self._backoff.labels(step).set(wait_seconds)
+        self._failures.add(step)
+        self._backoff.set(wait_seconds, step)
 
     def succeed(self, step: str) -> None:
         """Shows that a step waits no more."""
-        self._backoff.labels(step).set(0)
+        self._backoff.set(0, step)
 
     def count_registration(self, resource: str, seconds: float) -> None:
         """Counts a registration and how long it took."""
-        self._registrations.labels(resource).inc()
+        self._registrations.add(resource)
         self._register_seconds.observe(seconds)
 
     def count_list(self, resource: str) -> None:
         """Counts a list that was sent."""
-        self._lists.labels(resource).inc()
+        self._lists.add(resource)
 
     def count_allocation(self, resource: str, result: str) -> None:
         """Counts a container."""
-        self._allocations.labels(resource, result).inc()
+        self._allocations.add(resource, result)
 
     def observe_allocate(self, seconds: float) -> None:
         """Measures an Allocate."""
@@ -131,7 +129,3 @@ class Telemetry:
     def observe_pod_resources(self, seconds: float) -> None:
         """Measures a List."""
         self._pod_resources_seconds.observe(seconds)
-
-    def count_kubelet_start(self) -> None:
-        """Counts a kubelet that started."""
-        self._kubelets.inc()

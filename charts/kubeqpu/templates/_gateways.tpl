@@ -35,6 +35,16 @@
 {{- printf "kubeqpu-qpu-%s" . -}}
 {{- end -}}
 
+{{- /* ServiceAccount of the device plugin, as namespace/name; empty where there is none. */ -}}
+{{- define "kubeqpu.devicePlugin.account" -}}
+{{- with .Values.devicePlugin -}}
+{{- if .enabled -}}
+{{- $object := printf "%s-device-plugin" (include "kubeqpu.fullname" $) -}}
+{{- printf "%s/%s" .namespace (include "kubeqpu.serviceAccountName" (dict "values" . "name" $object)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Names in a gateway's certificate, as a JSON list. Arguments: root, gateway. */ -}}
 {{- define "kubeqpu.gateway.dnsNames" -}}
 {{- $namespace := .root.Release.Namespace -}}
@@ -67,6 +77,9 @@
       "namespace" $root.Release.Namespace
       "endpoint" (printf "%s.%s.svc:7070" (include "kubeqpu.gateway.name" .) $root.Release.Namespace)
       "owners" $owners -}}
+{{- with include "kubeqpu.devicePlugin.account" $root -}}
+{{- $_ := set $cluster "device_plugin" . -}}
+{{- end -}}
 {{- $own := dict
       "listen" (list "[::]:7070")
       "health_listen" "[::]:7071"

@@ -2,94 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from kubeqpu.common import api
-from kubeqpu.common.placement import PlacementClass
 from kubeqpu.proto.v1 import qpu_pb2
-from kubeqpu.qpu_gateway.cluster.classes import ClassWatch
 from kubeqpu.qpu_gateway.cluster.leases import LeaseKeeper
 from kubeqpu.qpu_gateway.cluster.objects import ObjectsAPI
 from kubeqpu.qpu_gateway.cluster.registration import Registration
 from kubeqpu.qpu_gateway.errors import ProviderError
 from kubeqpu.qpu_gateway.providers.base import QPUSettings
 from kubeqpu.qpu_gateway.qpus import QPUs
-from kubeqpu.qpu_gateway.settings import ClusterSettings
 from kubeqpu.qpu_gateway.workers import WorkerLimits, WorkerPool
-from tests.integration.gateway_support import CoinProvider, Coins
-from tests.support.object_server import Object, ObjectServer
-
-ROLE: Object = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "ClusterRole",
-    "metadata": {"name": "role-coin", "uid": "role-uid"},
-}
-CLUSTER = ClusterSettings(
-    gateway="main",
-    namespace="lab",
-    endpoint="main.lab.svc:7070",
-    owners={"coin": "role-coin"},
-)
-
-
-@dataclass
-class Stand:
-    """A stand-in with a gateway's registration at it."""
-
-    server: ObjectServer
-    qpus: QPUs
-    coin: CoinProvider
-
-    def status(self) -> dict[str, Any]:
-        found = self.server.get("qpus", "coin") or {}
-        return dict(found.get("status", {}))
-
-    def ready(self) -> tuple[str, str]:
-        for item in self.status().get("conditions", []):
-            if item["type"] == "Ready":
-                return item["status"], item["reason"]
-        return "", ""
-
-    def is_ready(self) -> bool:
-        return self.ready()[0] == "True"
-
-
-@asynccontextmanager
-async def stand(
-    server: ObjectServer | None = None,
-    prepare: Callable[[CoinProvider], None] = lambda provider: None,
-    *,
-    owned: bool = True,
-) -> AsyncIterator[Stand]:
-    """Serves a stand-in and registers one QPU there; the role that owns it may exist."""
-    made = server or ObjectServer()
-    if owned and made.get("clusterroles", "role-coin") is None:
-        made.put("clusterroles", ROLE)
-    coins = Coins(prepare)
-    section = QPUSettings(name="coin", provider="coin", slots=2)
-    qpus = QPUs((section,), coins.factories(), WorkerPool(WorkerLimits()))
-    async with made.serve() as api_client:
-        registration = Registration(api_client, CLUSTER, "main-0", qpus)
-        await registration.start()
-        qpus["coin"].start()
-        try:
-            yield Stand(made, qpus, coins.by_name["coin"])
-        finally:
-            await registration.stop()
-            await qpus["coin"].close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 6.0) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + seconds, "waited too long"
-        await asyncio.sleep(0.02)
-    return time.monotonic() - began
+from tests.integration.gateway_support import CoinProvider
+from tests.support.object_server import ObjectServer
+from tests.support.registration import CLUSTER, ROLE, Stand, stand, until
 
 
 def test_settings_of_the_stand_are_those_of_a_chart() -> None:
@@ -338,41 +265,3 @@ async def test_transition_times_outlive_a_restart() -> None:
         times = {item["type"]: item["lastTransitionTime"] for item in made.status()["conditions"]}
         assert made.is_ready()
         assert times["Ready"] == times["Accepting"] == "2026-01-01T00:00:00Z"
-
-
-def qpu_class(name: str, default: bool = False, created: str = "2026-01-01T00:00:00Z") -> Object:
-    annotations: Mapping[str, str] = {"kubeqpu.io/is-default-class": "true"} if default else {}
-    return {
-        "apiVersion": api.API_VERSION,
-        "kind": "QPUClass",
-        "metadata": {"name": name, "annotations": annotations, "creationTimestamp": created},
-        "spec": {"requirements": {"minQubits": 12}},
-    }
-
-
-async def test_classes_are_those_of_the_cluster_and_of_the_configuration() -> None:
-    server = ObjectServer()
-    server.put("qpuclasses", qpu_class("wide"))
-    async with server.serve() as api_client:
-        classes = ClassWatch(api_client, {"own": PlacementClass("own")})
-        assert set(classes) == {"standard", "own"}
-        assert classes.default_name == "standard"
-        await classes.start()
-        await until(lambda: "wide" in classes)
-        assert classes["wide"].requirements.min_qubits == 12
-        server.put("qpuclasses", qpu_class("own", default=True))
-        await until(lambda: classes["own"].requirements.min_qubits == 12)
-        assert classes.default_name == "own"
-        server.put("qpuclasses", qpu_class("wide", True, "2026-02-01T00:00:00Z"))
-        await until(lambda: classes.default_name == "wide")
-        odd = qpu_class("wide")
-        odd["spec"] = {"requirements": {"minQubits": "many"}}
-        server.put("qpuclasses", odd)
-        server.delete("qpuclasses", "own")
-        await until(lambda: classes["own"].requirements.min_qubits == 1)
-        # What cannot be read stays as it was.
-        assert classes["wide"].requirements.min_qubits == 12
-        server.delete("qpuclasses", "wide")
-        await until(lambda: set(classes) == {"standard", "own"})
-        assert classes.default_name == "standard"
-        await classes.stop()

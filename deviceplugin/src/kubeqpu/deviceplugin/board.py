@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -34,6 +34,16 @@ class Signal:
         while self.version <= seen:
             await self._event.wait()
         return self.version
+
+
+async def first_of(*waits: Coroutine[object, object, object]) -> None:
+    """Waits for the first of several coroutines and cancels the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class Board:

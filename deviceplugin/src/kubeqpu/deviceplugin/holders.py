@@ -150,7 +150,7 @@ class Holders:
         """Waits until the next List is due: earlier after an Allocate."""
         holdings = self._board.holdings
         interval_seconds = _HELD_SECONDS if holdings.holders() else _IDLE_SECONDS
-        if holdings.is_unsettled or not self.known.is_set():
+        if holdings.is_unsettled() or not self.known.is_set():
             interval_seconds = _SHORTEST_SECONDS
         try:
             async with asyncio.timeout_at(_loop_time(started + interval_seconds)):

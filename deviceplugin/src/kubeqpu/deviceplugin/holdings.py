@@ -110,9 +110,8 @@ class Holdings:
         for slot in slots:
             self._allocated[slot] = (resource, now)
 
-    @property
     def is_unsettled(self) -> bool:
-        """Whether the next List is awaited: for a holder, or for an end."""
+        """Tells whether the next List is awaited: for a holder, or for an end."""
         return bool(self._allocated or self._lacking)
 
     def holders(self) -> list[Holding]:

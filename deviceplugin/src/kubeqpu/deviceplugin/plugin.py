@@ -13,7 +13,7 @@ import structlog
 
 from kubeqpu.deviceplugin.acting import Acting
 from kubeqpu.deviceplugin.allocation import allocate_slots
-from kubeqpu.deviceplugin.board import Board
+from kubeqpu.deviceplugin.board import Board, first_of
 from kubeqpu.deviceplugin.errors import UnknownSlotError
 from kubeqpu.deviceplugin.preferences import Candidate, choose_slots
 from kubeqpu.deviceplugin.slots import qpu_of
@@ -37,7 +37,7 @@ class Stream:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.ended = asyncio.Event()
-        self.task: asyncio.Task[object] | None = None
+        self.closing = asyncio.Event()
         self._sending_since: float | None = None
 
     @contextmanager
@@ -78,11 +78,13 @@ class _Service(services.DevicePluginServicer):
         stream = self._stream
         # A call that ends while a list is sent does not come back into this function.
         context.add_done_callback(lambda _: stream.ended.set())  # type: ignore[arg-type]
-        stream.task = asyncio.current_task()
         stream.opened.set()
         signal, seen = self._board.lists[self._resource], -1
         while True:
-            seen = await signal.wait_beyond(seen)
+            await first_of(signal.wait_beyond(seen), stream.closing.wait())
+            if stream.closing.is_set():
+                return
+            seen = signal.version
             if self._acting.check():
                 with stream.sending():
                     yield self._list()
@@ -179,7 +181,6 @@ class PluginServer:
 
     async def stop(self) -> None:
         """Ends the stream, lets calls finish, and removes the socket."""
-        if self.stream.task is not None:
-            self.stream.task.cancel()
+        self.stream.closing.set()
         await self._server.stop(_STOP_SECONDS)
         self._path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from pathlib import Path
 
 import grpc
@@ -10,7 +9,7 @@ import structlog
 
 from kubeqpu.deviceplugin.acting import Acting
 from kubeqpu.deviceplugin.backoff import Backoff
-from kubeqpu.deviceplugin.board import Board
+from kubeqpu.deviceplugin.board import Board, first_of
 from kubeqpu.deviceplugin.kubelet_socket import Identity, KubeletSocket
 from kubeqpu.deviceplugin.loops import Report
 from kubeqpu.deviceplugin.plugin import OPTIONS, PluginServer
@@ -74,7 +73,7 @@ class Registration:
         while not self.is_wanted:
             changed = self._acting.changed
             listed = self._board.lists[self._resource]
-            await _first(
+            await first_of(
                 changed.wait_beyond(changed.version),
                 listed.wait_beyond(listed.version),
             )
@@ -86,9 +85,7 @@ class Registration:
         )
         try:
             await server.start()
-            await self._register(server)
-            async with asyncio.timeout(_STREAM_SECONDS):
-                await server.stream.opened.wait()
+            await self._register_unless_replaced(server, kubelet)
         except (grpc.aio.AioRpcError, OSError) as error:
             # TimeoutError is an OSError.
             await self._fail(error, server, kubelet)
@@ -112,6 +109,19 @@ class Registration:
             self._show(False)
             self._stop(server)
 
+    async def _register_unless_replaced(self, server: PluginServer, kubelet: Identity) -> None:
+        """Registers; gives up when another kubelet's socket appears, for this one is dead."""
+        registering = asyncio.create_task(self._register(server))
+        replaced = asyncio.create_task(self._kubelet.appear(kubelet))
+        try:
+            await asyncio.wait((registering, replaced), return_when=asyncio.FIRST_COMPLETED)
+            if not registering.done():
+                raise ConnectionResetError("The kubelet ended while it was asked to register.")
+            await registering
+        finally:
+            registering.cancel()
+            replaced.cancel()
+
     async def _register(self, server: PluginServer) -> None:
         request = api.RegisterRequest(
             version=_VERSION,
@@ -125,6 +135,8 @@ class Registration:
         async with grpc.aio.insecure_channel(target, options=options) as channel:
             stub = services.RegistrationStub(channel)
             await stub.Register(request, timeout=_REGISTER_SECONDS)
+        async with asyncio.timeout(_STREAM_SECONDS):
+            await server.stream.opened.wait()
 
     async def _fail(self, error: Exception, server: PluginServer, kubelet: Identity) -> None:
         self._stop(server)
@@ -188,13 +200,3 @@ class Registration:
         task = asyncio.create_task(server.stop())
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
-
-
-async def _first(*waits: Awaitable[int]) -> None:
-    """Waits for the first of several coroutines and cancels the others."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -81,6 +81,7 @@ class Authority:
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.folder / "ca.crt"))
         issued = authority.issue_cert("localhost")
         issued.private_key_pem.write_to_path(str(self.folder / "tls.key"))
         issued.cert_chain_pems[0].write_to_path(str(self.folder / "tls.crt"))

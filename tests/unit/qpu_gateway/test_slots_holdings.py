@@ -22,7 +22,7 @@ WEB = Reported("q-0", "team", "web-0", "main")
 
 
 def read(slots: list[Slot], *lines: Reported, before: Reading | None = None) -> Reading:
-    return read_report("a", slots, KNOWN, lines, None if before is None else before.pods)
+    return read_report("a", slots, KNOWN, {"q"}, lines, None if before is None else before.pods)
 
 
 def update(slots: list[Slot], reading: Reading) -> list[Slot]:
@@ -38,10 +38,17 @@ def test_a_holding_begins_and_ends_with_the_reports() -> None:
     assert read(held, before=reading).changed == (FREE[0],)
 
 
+def test_an_odd_name_of_a_container_is_left_out() -> None:
+    reading = read(FREE, Reported("q-0", "team", "web-0", "ma\0in"))
+    assert reading.changed[0].holding == Holding("team", "web-0")
+
+
 def test_lines_that_do_not_count_disturb_no_other() -> None:
     lines = [
         Reported("q-2", "team", "web-0"),
-        Reported("other-0", "team", "web-0"),
+        Reported("q-7", "team", "web-0"),
+        Reported("other-0", "team", "web-0"),  # another gateway's
+        Reported("nonsense", "team", "web-0"),
         Reported("q-1", "Team A", "web-0"),
         Reported("q-1", "team", ""),
     ]

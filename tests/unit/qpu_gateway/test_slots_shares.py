@@ -167,7 +167,7 @@ class SlotMachine(RuleBasedStateMachine):
 
     def read(self, name: str) -> None:
         lines = [Reported(slot, "team", pod) for slot, pod in self.running[name].items()]
-        reading = read_report(name, self.ledger.on_node(name), self.ledger, lines, None)
+        reading = read_report(name, self.ledger.on_node(name), self.ledger, {"q"}, lines, None)
         self.ledger.apply(reading.changed)
         held = {slot.id for slot in self.ledger.on_node(name) if slot.holding is not None}
         ours = {slot.id for slot in self.ledger.on_node(name)}

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from kubeqpu.qpu_gateway.slots.slot import Holding, Slot
 
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _POD = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 # The API server and we remember for 10 s each that a token is good. A token seen this long after
@@ -65,15 +65,17 @@ def read_report(
     node: str,
     on_node: Iterable[Slot],
     known: Container[str],
+    qpus: Container[str],
     report: Sequence[Reported],
     before: Mapping[str, frozenset[tuple[str, str]]] | None,
 ) -> Reading:
-    """Reads a node's complete list of holders.
+    """Reads a node's complete list of holders, which names slots of other gateways, too.
 
     Args:
         node: The node.
         on_node: The slots that live there.
         known: Device IDs of all slots of this gateway.
+        qpus: Its QPUs.
         report: The list.
         before: Pods by slot of the report before on the same stream; None for the first.
     """
@@ -81,13 +83,15 @@ def read_report(
     lines: dict[str, list[Reported]] = {}
     refused = []
     for line in report:
-        if not (_NAMESPACE.fullmatch(line.namespace) and _POD.fullmatch(line.pod)):
-            refused.append((line, Refusal.MALFORMED))
-        elif line.slot in slots:
-            lines.setdefault(line.slot, []).append(line)
-        else:
+        if line.slot.rpartition("-")[0] not in qpus:
+            continue
+        if line.slot not in slots:
             why = Refusal.ELSEWHERE if line.slot in known else Refusal.UNKNOWN
             refused.append((line, why))
+        elif not (_LABEL.fullmatch(line.namespace) and _POD.fullmatch(line.pod)):
+            refused.append((line, Refusal.MALFORMED))
+        else:
+            lines.setdefault(line.slot, []).append(line)
     changed = []
     for name, slot in slots.items():
         earlier = None if before is None else before.get(name, frozenset())
@@ -120,7 +124,9 @@ def _choose(
     chosen = (newcomers or lines)[-1]
     if current is not None and not _is_other(current, chosen):
         return current
-    return Holding(chosen.namespace, chosen.pod, chosen.container[:63])
+    # Only told to people: an odd one is left out.
+    container = chosen.container if _LABEL.fullmatch(chosen.container) else ""
+    return Holding(chosen.namespace, chosen.pod, container)
 
 
 def _is_other(holding: Holding, line: Reported) -> bool:

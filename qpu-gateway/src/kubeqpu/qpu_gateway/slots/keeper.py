@@ -280,7 +280,9 @@ class SlotKeeper:
     def _read(self, stream: PluginStream) -> None:
         assert stream.report is not None
         on_node = self.ledger.on_node(stream.node)
-        reading = read_report(stream.node, on_node, self.ledger, stream.report, stream.pods)
+        reading = read_report(
+            stream.node, on_node, self.ledger, self._qpus, stream.report, stream.pods
+        )
         stream.pods = reading.pods
         refused = frozenset(reading.refused)
         for line, why in refused - stream.refused:

@@ -1,5 +1,6 @@
 """What holding a slot allows: its pod uses the slot's QPU."""
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Collection
@@ -60,6 +61,9 @@ class SlotHolders:
         held = ledger.held_by(pod.node, caller.namespace, pod.name)
         if not any(slot.qpu == qpu for slot in held):
             return False
+        # Once its holding has ended, there is no report to wait for.
+        self._first_seen[pod.uid] = -math.inf
+        _shorten(self._first_seen)
         self._keeper.apply(pin(held, pod.uid, self._keeper.wall_clock()))
         if not self.holds(caller, qpu):
             self._contend(pod, held)

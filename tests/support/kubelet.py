@@ -11,7 +11,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -22,57 +21,9 @@ from kubeqpu.proto.kubelet.v1beta1 import deviceplugin_pb2 as api
 from kubeqpu.proto.kubelet.v1beta1 import deviceplugin_pb2_grpc as services
 from tests.support.kubelet_endpoint import Endpoint
 from tests.support.kubelet_faults import Faults, TokenBucket, until_off
+from tests.support.kubelet_records import AdmissionFailedError, Pod, Record, Registered
 
-
-class AdmissionFailedError(Exception):
-    """What a pod's status says when the kubelet could not give it its devices."""
-
-
-@dataclass(frozen=True)
-class Pod:
-    """A pod that got devices.
-
-    Attributes:
-        name: Its name.
-        namespace: Its namespace.
-        devices: IDs, by resource.
-        env: What its container was given.
-    """
-
-    name: str
-    namespace: str
-    devices: dict[str, tuple[str, ...]]
-    env: dict[str, str]
-
-
-@dataclass
-class Registered:
-    """A registration that was asked for.
-
-    Attributes:
-        at: When, in monotonic seconds.
-        resource: Extended resource.
-        socket: Name of the plugin's socket.
-        accepted: Whether the kubelet took it.
-        others_alive: Streams of this resource that lived at that moment, by socket.
-    """
-
-    at: float
-    resource: str
-    socket: str
-    accepted: bool
-    others_alive: tuple[str, ...]
-
-
-@dataclass
-class Record:
-    """What happened, for a test to judge."""
-
-    registrations: list[Registered] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)
-    shrunk: list[str] = field(default_factory=list)
-    lists_answered: list[float] = field(default_factory=list)
-    lists_refused: int = 0
+__all__ = ["AdmissionFailedError", "Kubelet", "Pod", "Record", "Registered", "running_kubelet"]
 
 
 class Kubelet:
@@ -106,7 +57,7 @@ class Kubelet:
         """Starts: removes all sockets, then makes its own."""
         for path in self.plugin_folder.iterdir():
             if path.is_socket():
-                path.unlink()
+                path.unlink(missing_ok=True)
         self.started_at = time.monotonic()
         self._bucket = TokenBucket(burst=10, per_second=5)
         lister = grpc.aio.server()
@@ -158,7 +109,10 @@ class Kubelet:
             self.plugin_folder / request.endpoint, request.resource_name, self._take_list,
             self._end, self.faults,
         )  # fmt: skip
-        await endpoint.connect()
+        try:
+            await endpoint.connect()
+        except grpc.aio.AioRpcError as error:
+            raise AdmissionFailedError(f"failed to dial the plugin: {error.details()}") from error
         self.endpoints[request.resource_name] = endpoint
         self.following.append(endpoint)
         endpoint.follow()

@@ -2,9 +2,12 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kubeqpu.common import api
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
 from tests.e2e.testbed import E2ECluster, apply, read
@@ -26,6 +29,36 @@ RESTRICTED = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+
+SUBMIT = """
+import json
+from qiskit import QuantumCircuit
+from kubeqpu.client import GatewayClient, SamplerEntry, SamplerJob, Options, circuits_to_qpy
+bell = QuantumCircuit(2)
+bell.h(0)
+bell.cx(0, 1)
+bell.measure_all()
+ids = []
+with GatewayClient() as client:
+    for number in range({jobs}):
+        job = SamplerJob(
+            circuits=circuits_to_qpy([bell]), entries=[SamplerEntry(shots=1000)] * {entries},
+            qpu="{qpu}", seed=number, options=Options(transpile_level=1),
+        )
+        ids.append(client.submit(job).id)
+print(json.dumps(ids))
+"""
+READ = """
+import json
+from kubeqpu.client import GatewayClient
+found = {{}}
+with GatewayClient(patience_seconds=60) as client:
+    for name in {ids}:
+        result = client.job(name).result(timeout_seconds=120)
+        rows = [entry.counts.row(0) for entry in result.entries]
+        found[name] = [{{int(key): int(shots) for key, shots in row.items()}} for row in rows]
+print(json.dumps(found))
+"""
 
 
 @dataclass(frozen=True)
@@ -122,6 +155,20 @@ def find_release(testbed: E2ECluster) -> Release:
     return Release(testbed, tuple(flags))
 
 
+@contextmanager
+def released(testbed: E2ECluster) -> Iterator[Release]:
+    """Gives a release that is not installed yet, in a namespace that enforces `restricted`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": NAMESPACE, "labels": labels}
+    apply(testbed, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    found = find_release(testbed)
+    yield found
+    found.uninstall()
+    for kind in api.OBJECTS:
+        testbed.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    testbed.kubectl("delete", "namespace", NAMESPACE, "--wait=true", seconds=120)
+
+
 class Tenant:
     """A namespace whose pod calls the gateway from another node.
 
@@ -144,7 +191,27 @@ class Tenant:
             f"--serviceaccount={self.name}:default",
         )  # fmt: skip
 
-    def call(self, script: str) -> str:
+    def submit(self, qpu: str, *, jobs: int = 1, entries: int = 1) -> list[str]:
+        """Submits jobs of Bell pairs, 1000 shots an entry, and returns their ids at once.
+
+        Raises:
+            ClusterError: If the gateway refuses; the message has what it said.
+        """
+        found: list[str] = json.loads(
+            self._call(SUBMIT.format(jobs=jobs, entries=entries, qpu=qpu))
+        )
+        return found
+
+    def read(self, ids: Sequence[str]) -> dict[str, list[dict[str, int]]]:
+        """Waits for jobs and returns their counts by job and entry; keys are outcomes.
+
+        Raises:
+            ClusterError: If the gateway refuses; the message has what it said.
+        """
+        found: dict[str, list[dict[str, int]]] = json.loads(self._call(READ.format(ids=list(ids))))
+        return found
+
+    def _call(self, script: str) -> str:
         """Runs Python in the pod, with the client's settings in its environment."""
         return self._kubectl("exec", "caller", "--stdin", "--", "python", "-", text=script)
 

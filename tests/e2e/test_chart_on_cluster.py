@@ -15,7 +15,7 @@ from kubeqpu.common import api
 from tests.cluster import faults
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
-from tests.e2e.release import ADDRESS, GATEWAY_POD, NAMESPACE, QPUS, Release, Tenant, find_release
+from tests.e2e.release import ADDRESS, GATEWAY_POD, NAMESPACE, QPUS, Release, Tenant, released
 from tests.e2e.testbed import ROOT, E2ECluster, apply, read
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,48 +33,14 @@ NAMESPACED = (
     "pods,services,statefulsets,deployments,secrets,serviceaccounts,leases,networkpolicies,"
     "persistentvolumeclaims,poddisruptionbudgets,roles,rolebindings,configmaps"
 )
-SUBMIT = """
-import json
-from qiskit import QuantumCircuit
-from kubeqpu.client import GatewayClient, SamplerEntry, SamplerJob, Options, circuits_to_qpy
-bell = QuantumCircuit(2)
-bell.h(0)
-bell.cx(0, 1)
-bell.measure_all()
-ids = []
-with GatewayClient() as client:
-    for number in range({jobs}):
-        job = SamplerJob(
-            circuits=circuits_to_qpy([bell]), entries=[SamplerEntry(shots=1000)] * {entries},
-            qpu="{qpu}", seed=number, options=Options(transpile_level=1),
-        )
-        ids.append(client.submit(job).id)
-print(json.dumps(ids))
-"""
-READ = """
-import json
-from kubeqpu.client import GatewayClient
-found = {{}}
-with GatewayClient(patience_seconds=60) as client:
-    for name in {ids}:
-        result = client.job(name).result(timeout_seconds=120)
-        rows = [entry.counts.row(0) for entry in result.entries]
-        found[name] = [{{int(key): int(shots) for key, shots in row.items()}} for row in rows]
-print(json.dumps(found))
-"""
 
 
 @pytest.fixture(scope="module")
 def release(testbed: E2ECluster) -> Iterator[Release]:
-    """The images, and a namespace that enforces PodSecurity `restricted`."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": labels}
-    apply(testbed, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    """The chart's images, and where to install them."""
     testbed.offer_volume()
-    found = find_release(testbed)
-    yield found
-    found.uninstall()
-    testbed.kubectl("delete", "namespace", NAMESPACE, "--wait=true", seconds=120)
+    with released(testbed) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +85,18 @@ def test_a_pod_with_the_role_runs_circuits_and_another_may_not(
     physics, chemistry = tenants
     ids = []
     for qpu in QPUS:
-        (name,) = json.loads(physics.call(SUBMIT.format(jobs=1, entries=1, qpu=qpu)))
+        (name,) = physics.submit(qpu)
         ids.append(name)
-    ((ideal,), (noisy,)) = json.loads(physics.call(READ.format(ids=ids))).values()
+    ((ideal,), (noisy,)) = physics.read(ids).values()
     assert set(ideal) == {"0", "3"}
     # Five standard deviations around one half.
     assert abs(ideal["0"] - 500) < 79
     assert sum(noisy.values()) == 1000
     assert 800 < noisy["0"] + noisy["3"] < 1000, "a noisy QPU errs sometimes, but not often"
     with pytest.raises(ClusterError, match=r"e2e-chemistry.*kubeqpu-user"):
-        chemistry.call(SUBMIT.format(jobs=1, entries=1, qpu="fake-fez"))
+        chemistry.submit("fake-fez")
     with pytest.raises(ClusterError, match="There is no job"):
-        chemistry.call(READ.format(ids=ids))
+        chemistry.read(ids)
 
 
 def test_the_pod_of_the_example_runs_its_circuit(
@@ -158,7 +124,7 @@ def test_the_pod_of_the_example_runs_its_circuit(
 def test_an_upgrade_loses_no_queued_job(release: Release, tenants: tuple[Tenant, Tenant]) -> None:
     physics, _ = tenants
     before = read(release.testbed, "pod", GATEWAY_POD, f"--namespace={NAMESPACE}")
-    ids = json.loads(physics.call(SUBMIT.format(jobs=30, entries=200, qpu="aer")))
+    ids = physics.submit("aer", jobs=30, entries=200)
     release.helm("upgrade", *DRIVEN)
 
     def replaced() -> bool:
@@ -169,7 +135,7 @@ def test_an_upgrade_loses_no_queued_job(release: Release, tenants: tuple[Tenant,
         return bool(pod["metadata"]["uid"] != before["metadata"]["uid"]) and release.all_ready()
 
     wait_until(replaced, "the gateway's new pod", seconds=120, every=0.5)
-    found = json.loads(physics.call(READ.format(ids=ids)))
+    found = physics.read(ids)
     shots = {name: [sum(row.values()) for row in rows] for name, rows in found.items()}
     assert shots == {name: [1000] * 200 for name in ids}
 
@@ -270,4 +236,3 @@ def test_uninstalling_leaves_nothing_but_the_definitions(release: Release) -> No
     wait_until(lambda: not left(), "everything to be gone", seconds=60, every=0.5)
     for kind in api.OBJECTS:
         release.testbed.kubectl("get", "crd", kind.resource.name)
-        release.testbed.kubectl("delete", "crd", kind.resource.name)

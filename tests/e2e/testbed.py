@@ -21,7 +21,7 @@ from tools import chart
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
-SPEC = ClusterSpec(NAME, nodes=2, addons=(Addon.COREDNS, Addon.KUEUE, Addon.ARGO))
+SPEC = ClusterSpec(NAME, nodes=2, addons=(Addon.COREDNS, Addon.KUEUE, Addon.ARGO, Addon.POSTGRESQL))
 CERTIFICATES = "/etc/ssl/certs"
 
 

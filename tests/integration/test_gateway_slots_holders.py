@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.integration.slots_support import (
     serve_place,
     two_plugins,
 )
+from tests.support.slots import Plugin
 
 
 @pytest.fixture
@@ -71,10 +73,14 @@ async def test_who_holds_nothing_waits_once(place: Place) -> None:
         assert 2.5 < first < 4.5
         assert time.monotonic() - began - first < 1
         # RBAC needs no slot, and does not wait for one.
-        place.cluster.reviews.allow("team", "create")
+        place.cluster.reviews.allow("team", "create", qpu="penny")
         await asyncio.sleep(2.1)
         began = time.monotonic()
         await place.submit(place.pod_token("other"))
+        by_class = coin_spec([[1.0]], qpu="")
+        by_class.qpu_class = "standard"
+        async with place.authority.call(place.address, place.pod_token("third")) as stub:
+            assert (await stub.SubmitJob(request("class", by_class))).qpu == "penny"
         assert time.monotonic() - began < 1
 
 
@@ -173,3 +179,56 @@ async def test_jobs_of_a_pod_that_is_gone_are_cancelled(tmp_path: Path, detached
                 assert "because pod team/web, which submitted it" in states[0].message
                 # Nothing of them is left at the provider.
                 await until(lambda: place.coins.by_name["penny"].cancelled > 0)
+            place.coins.by_name["penny"].available.set()
+
+
+@asynccontextmanager
+async def two_pods(folder: Path) -> AsyncIterator[tuple[Place, Plugin]]:
+    """Pods web and other hold a slot each of a QPU that is busy; the grace is a second."""
+    async with serve_place(folder, orphan_grace_seconds=1.0) as place:
+        place.cluster.reviews.allow("team", "get")
+        place.coins.by_name["penny"].available.clear()
+        async with two_plugins(place) as (one, _):
+            one.report(("penny-0", "team/web"), ("penny-2", "team/other"))
+            yield place, one
+        place.coins.by_name["penny"].available.set()
+
+
+async def test_the_next_pod_goes_on_with_the_job_of_its_key(tmp_path: Path) -> None:
+    async with two_pods(tmp_path) as (place, one):
+        watcher = place.cluster.reviews.issue_token("team")
+        job = await place.submit(place.pod_token("web", uid="uid-1"), key="step")
+        one.report(("penny-2", "team/other"))
+        one.report(("penny-0", "team/web-2"), ("penny-2", "team/other"))
+        assert await place.submit(place.pod_token("web-2"), key="step") == job
+        await asyncio.sleep(2.5)
+        assert (await place.get(watcher, job)).state == gateway_pb2.JOB_STATE_RUNNING
+        # And ends with that one.
+        one.report(("penny-2", "team/other"))
+        await asyncio.sleep(2.5)
+        assert (await place.get(watcher, job)).state == gateway_pb2.JOB_STATE_CANCELLED
+        # Whoever comes later begins anew.
+        one.report(("penny-0", "team/web-3"))
+        again = await place.submit(place.pod_token("web-3"), key="step")
+        assert again != job
+        assert (await place.get(watcher, job)).idempotency_key == f"step#orphaned-{job}"
+
+
+async def test_a_job_that_two_pods_want_ends_with_neither(tmp_path: Path) -> None:
+    async with two_pods(tmp_path) as (place, one):
+        watcher = place.cluster.reviews.issue_token("team")
+        job = await place.submit(place.pod_token("web"), key="step")
+        assert await place.submit(place.pod_token("other"), key="step") == job
+        one.report()
+        await asyncio.sleep(2.5)
+        assert (await place.get(watcher, job)).state == gateway_pb2.JOB_STATE_RUNNING
+
+
+async def test_a_qpu_of_another_gateway_gives_no_slots(tmp_path: Path) -> None:
+    async with serve_place(tmp_path) as place, two_plugins(place) as (one, _):
+        found = place.cluster.objects.get("qpus", "penny")
+        assert found is not None
+        status = {**found["status"], "gateway": "other.elsewhere.svc:7070"}
+        place.cluster.objects.put("qpus", {**found, "status": status})
+        await one.wait("dime-0", "dime-1", seconds=5)
+        assert "belongs to the gateway at other" in one.slots["penny-0"].reason

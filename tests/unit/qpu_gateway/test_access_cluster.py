@@ -15,6 +15,7 @@ from kubeqpu.qpu_gateway.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from kubeqpu.qpu_gateway.jobs import Submitter
 from tests.support.review_server import AUDIENCE, ReviewServer
 
 Connect = Callable[..., ClusterAccess]
@@ -199,6 +200,9 @@ async def test_a_holder_passes_where_rbac_would_refuse(server: ReviewServer) -> 
         async def may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
             return self.holds(caller, qpu) and verb == Verb.CREATE
 
+        def is_present(self, submitter: Submitter) -> bool:
+            return False
+
         async def wait(self, caller: Caller, verb: Verb, qpu: str) -> bool:
             return qpu == "late"
 
@@ -212,6 +216,8 @@ async def test_a_holder_passes_where_rbac_would_refuse(server: ReviewServer) -> 
         # RBAC decides before anybody waits.
         await access.authorise(caller, Verb.GET, "late")
         assert len(server.access_reviews) == 2
+        with pytest.raises(PermissionDeniedError):
+            await access.authorise(caller, Verb.GET, "late", patient=False)
 
 
 async def test_refusals_are_logged_with_user_and_reason_and_no_token(

@@ -68,6 +68,30 @@ async def test_jobs_that_end_with_their_pod_are_found(open_database: OpenDatabas
     store.close()
 
 
+async def test_an_orphan_is_cancelled_once_and_frees_its_key(open_database: OpenDatabase) -> None:
+    store = Store(open_database(0), Limits())
+    await store.open()
+    new = make_job(1, "team", "k" * 128)
+    new = dataclasses.replace(new, pod="web", pod_uid="uid-1", follows_pod=True)
+    job, _ = await store.insert_job(new)
+    mine = job.submitter
+    assert mine == Submitter("team", "web", "uid-1", "q")
+    # Another pod took it over meanwhile.
+    await store.hand_over(job.id, "web-2", "uid-2", follows_pod=True)
+    assert await store.cancel_orphan(job.id, mine, "why") is None
+    await store.hand_over(job.id, "web-2", "uid-2", follows_pod=False)
+    assert await store.cancel_orphan(job.id, dataclasses.replace(mine, pod="web-2"), "why") is None
+    await store.hand_over(job.id, "web", "uid-1", follows_pod=True)
+    cancelled = await store.cancel_orphan(job.id, mine, "why")
+    assert cancelled is not None
+    assert (cancelled.state, cancelled.message) == (JobState.CANCELLED, "why")
+    assert cancelled.idempotency_key == "k" * 80 + f"#orphaned-{job.id}"
+    assert await store.cancel_orphan(job.id, mine, "why") is None
+    _, is_new = await store.insert_job(dataclasses.replace(new, id="2" * 32))
+    assert is_new
+    store.close()
+
+
 async def test_jobs_of_an_earlier_version_follow_nobody(open_database: OpenDatabase) -> None:
     database = open_database(0)
     connection = database.connect_writer()

@@ -4,7 +4,7 @@ import structlog
 
 from kubeqpu.qpu_gateway.dispatcher import Dispatcher
 from kubeqpu.qpu_gateway.feed import Feed
-from kubeqpu.qpu_gateway.jobs import Job, JobState
+from kubeqpu.qpu_gateway.jobs import Job, JobState, Submitter
 from kubeqpu.qpu_gateway.store import Store
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 
@@ -44,8 +44,26 @@ class Canceller:
         """
         job = await self._store.change_state(before.id, JobState.CANCELLED, message, before.tenant)
         if job.state is JobState.CANCELLED and not before.state.final:
-            await self._dispatcher.cancel(job)
-            self._telemetry.count_finished(job.qpu, job.state)
-            self._feed.notify(job.id)
-            _LOG.info("Job cancelled", job=job.reference, reason=message)
+            await self._end(job)
         return job
+
+    async def cancel_orphan(self, job_id: str, submitter: Submitter, message: str) -> None:
+        """Cancels a job whose pod is gone, if it still is that pod's and not final.
+
+        Args:
+            job_id: The job.
+            submitter: The pod.
+            message: Why, for the job's owner.
+
+        Raises:
+            GatewayError: If that cannot be stored.
+        """
+        job = await self._store.cancel_orphan(job_id, submitter, message)
+        if job is not None:
+            await self._end(job)
+
+    async def _end(self, job: Job) -> None:
+        await self._dispatcher.cancel(job)
+        self._telemetry.count_finished(job.qpu, job.state)
+        self._feed.notify(job.id)
+        _LOG.info("Job cancelled", job=job.reference, reason=job.message)

@@ -126,6 +126,11 @@ class Job:
     follows_pod: bool = False
 
     @property
+    def submitter(self) -> "Submitter":
+        """The pod that submitted it."""
+        return Submitter(self.tenant, self.pod, self.pod_uid, self.qpu)
+
+    @property
     def reference(self) -> str:
         """How logs name it: tenant/id."""
         return f"{self.tenant}/{self.id}"

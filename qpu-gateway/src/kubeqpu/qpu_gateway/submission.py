@@ -140,7 +140,14 @@ class Submission:
         """Gives a job taken earlier, which may be where the caller may go no longer."""
         if job.qpu not in permitted:
             await self._access.authorise(caller, Verb.CREATE, job.qpu)
-        return job
+        pod = caller.pod
+        if job.state.final or not job.follows_pod or (pod and pod.uid == job.pod_uid):
+            return job
+        if pod is None or self._access.is_present(job.submitter):
+            # Two want it now, so it ends with neither.
+            return await self._store.hand_over(job.id, job.pod, job.pod_uid, follows_pod=False)
+        follows = self._access.holds(caller, job.qpu)
+        return await self._store.hand_over(job.id, pod.name, pod.uid, follows)
 
     def _check_target(self, spec: gateway_pb2.JobSpec) -> None:
         if spec.HasField("qpu"):

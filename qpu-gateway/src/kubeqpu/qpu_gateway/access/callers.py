@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from kubeqpu.qpu_gateway.jobs import Submitter
+
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
@@ -84,13 +86,17 @@ class Access(Protocol):
     def holds(self, caller: Caller, qpu: str) -> bool:
         """Tells whether the caller's pod holds a slot of a QPU, which is what lets it pass."""
 
-    async def authorise(self, caller: Caller, verb: Verb, qpu: str) -> None:
+    def is_present(self, submitter: Submitter) -> bool:
+        """Tells whether the pod that submitted a job may still hold a slot."""
+
+    async def authorise(self, caller: Caller, verb: Verb, qpu: str, patient: bool = True) -> None:
         """Lets a caller that may do this pass.
 
         Args:
             caller: Who calls.
             verb: What it wants to do with jobs of its tenant.
             qpu: The jobs' QPU.
+            patient: Whether to wait a moment for news of a pod that has just started.
 
         Raises:
             PermissionDeniedError: If it may not.

@@ -16,6 +16,7 @@ from kubeqpu.qpu_gateway.access.refusals import LogBudget
 from kubeqpu.qpu_gateway.access.reviews import read_caller, review_access, review_token
 from kubeqpu.qpu_gateway.access.tokens import Claims, digest_token, read_claims
 from kubeqpu.qpu_gateway.errors import PermissionDeniedError, UnauthenticatedError
+from kubeqpu.qpu_gateway.jobs import Submitter
 
 _LOG = structlog.get_logger(__name__)
 
@@ -36,6 +37,9 @@ class Holders(Protocol):
 
     def holds(self, caller: Caller, qpu: str) -> bool:
         """Tells whether the caller holds what allows it, as far as is known; changes nothing."""
+
+    def is_present(self, submitter: Submitter) -> bool:
+        """Tells whether the pod that submitted a job may still hold what allowed it."""
 
     async def may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
         """Tells at once whether the caller may do this; where not, RBAC decides."""
@@ -106,7 +110,11 @@ class ClusterAccess:
         """Tells whether the caller's pod holds a slot of a QPU."""
         return self._holders is not None and self._holders.holds(caller, qpu)
 
-    async def authorise(self, caller: Caller, verb: Verb, qpu: str) -> None:
+    def is_present(self, submitter: Submitter) -> bool:
+        """Tells whether the pod that submitted a job may still hold a slot."""
+        return self._holders is not None and self._holders.is_present(submitter)
+
+    async def authorise(self, caller: Caller, verb: Verb, qpu: str, patient: bool = True) -> None:
         """Lets a caller pass that holds what allows it, or whom RBAC allows it.
 
         Raises:
@@ -119,7 +127,8 @@ class ClusterAccess:
         if await self._rights.get(right, lambda: self._review_access(right)):
             return
         # Only now: who has the right by RBAC waits for nothing.
-        if self._holders is None or not await self._holders.wait(caller, verb, qpu):
+        holders = self._holders if patient else None
+        if holders is None or not await holders.wait(caller, verb, qpu):
             raise PermissionDeniedError(sentences.say_denied(caller, verb, qpu))
 
     async def _review_token(self, token: str) -> Verdict[Caller | str]:

@@ -14,6 +14,7 @@ from kubeqpu.qpu_gateway.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from kubeqpu.qpu_gateway.jobs import Submitter
 from kubeqpu.qpu_gateway.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -93,19 +94,29 @@ class AccessControl:
         asked = self._access.identify(metadata or ())
         return await _count(asked, self._telemetry.count_authentication)
 
-    async def authorise(self, caller: Caller, verb: Verb, qpu: str) -> None:
+    async def authorise(self, caller: Caller, verb: Verb, qpu: str, patient: bool = True) -> None:
         """Lets a caller that may do this pass; raises as `Access.authorise` does."""
-        asked = self._access.authorise(caller, verb, qpu)
+        asked = self._access.authorise(caller, verb, qpu, patient)
         await _count(asked, self._telemetry.count_authorisation)
 
     def holds(self, caller: Caller, qpu: str) -> bool:
         """Tells whether the caller's pod holds a slot of a QPU."""
         return self._access.holds(caller, qpu)
 
+    def is_present(self, submitter: Submitter) -> bool:
+        """Tells whether the pod that submitted a job may still hold a slot."""
+        return self._access.is_present(submitter)
+
     async def find_permitted(
-        self, caller: Caller, verb: Verb, qpus: Collection[str]
+        self, caller: Caller, verb: Verb, qpus: Collection[str], patient: bool = False
     ) -> frozenset[str]:
         """Finds the QPUs on which a caller may do something.
+
+        Args:
+            caller: Who calls.
+            verb: What it wants to do with jobs of its tenant.
+            qpus: The QPUs to ask for.
+            patient: Whether to wait a moment for news of a pod that has just started.
 
         Raises:
             ClusterUnavailableError: If the API server does not answer.
@@ -113,7 +124,7 @@ class AccessControl:
         if self._access.check_seconds is None:
             return frozenset(qpus)
         names = sorted(qpus)
-        answers = await asyncio.gather(*(self._may(caller, verb, name) for name in names))
+        answers = await asyncio.gather(*(self._may(caller, verb, name, patient) for name in names))
         return frozenset(name for name, may in zip(names, answers, strict=True) if may)
 
     async def require_any(
@@ -126,6 +137,8 @@ class AccessControl:
             ClusterUnavailableError: If the API server does not answer.
         """
         permitted = await self.find_permitted(caller, verb, qpus)
+        # Who may use one, waits for no other.
+        permitted = permitted or await self.find_permitted(caller, verb, qpus, patient=True)
         if not permitted:
             raise PermissionDeniedError(sentences.say_denied(caller, verb, None))
         return permitted
@@ -142,9 +155,9 @@ class AccessControl:
 
         return StandingRight(ask, check_seconds)
 
-    async def _may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
+    async def _may(self, caller: Caller, verb: Verb, qpu: str, patient: bool) -> bool:
         try:
-            await self.authorise(caller, verb, qpu)
+            await self.authorise(caller, verb, qpu, patient)
         except PermissionDeniedError:
             return False
         return True

@@ -104,7 +104,7 @@ class _Slots:
         await self._keeper.start()
         await self._nodes.start()
         grace = self._cluster.orphan_grace_seconds
-        orphans = Orphans(self._store, self._keeper.ledger.covers, canceller.cancel, grace)
+        orphans = Orphans(self._store, self._keeper.ledger.covers, canceller.cancel_orphan, grace)
         self._orphans = asyncio.create_task(orphans.run())
 
     async def stop(self) -> None:

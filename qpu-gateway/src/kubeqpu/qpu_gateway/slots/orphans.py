@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from kubeqpu.qpu_gateway.backoff import Backoff
-from kubeqpu.qpu_gateway.jobs import Job, Submitter
+from kubeqpu.qpu_gateway.jobs import Submitter
 
 _LOG = structlog.get_logger(__name__)
 
@@ -23,9 +23,6 @@ class JobStore(Protocol):
 
     async def list_followers(self, submitter: Submitter) -> list[str]:
         """Lists the ids of a pod's unfinished jobs that end with it."""
-
-    async def read_job(self, job_id: str, tenant: str | None = None) -> Job:
-        """Reads a job."""
 
 
 def find_orphaned(
@@ -54,7 +51,7 @@ class Orphans:
     Args:
         store: Where jobs are.
         covered: Whether a pod holds a slot of its job's QPU.
-        cancel: Cancels a job, with a sentence that says why.
+        cancel: Cancels a pod's job by its id, with a sentence that says why.
         grace_seconds: How long a pod may be gone.
     """
 
@@ -62,7 +59,7 @@ class Orphans:
         self,
         store: JobStore,
         covered: Callable[[Submitter], bool],
-        cancel: Callable[[Job, str], Awaitable[Job]],
+        cancel: Callable[[str, Submitter, str], Awaitable[None]],
         grace_seconds: float,
     ) -> None:
         self._store = store
@@ -101,4 +98,4 @@ class Orphans:
                 # It may have come back while others were cancelled.
                 if self._covered(submitter):
                     break
-                await self._cancel(await self._store.read_job(job_id), message)
+                await self._cancel(job_id, submitter, message)

@@ -9,6 +9,7 @@ import structlog
 
 from kubeqpu.qpu_gateway.access import Caller, Pod, Verb
 from kubeqpu.qpu_gateway.errors import ClusterUnavailableError
+from kubeqpu.qpu_gateway.jobs import Submitter
 from kubeqpu.qpu_gateway.slots.holdings import PROOF_SECONDS, is_successor, pin
 from kubeqpu.qpu_gateway.slots.keeper import SlotKeeper
 from kubeqpu.qpu_gateway.slots.slot import Holding, Slot
@@ -45,6 +46,10 @@ class SlotHolders:
     def holds(self, caller: Caller, qpu: str) -> bool:
         """Tells whether the caller's pod holds a slot of a QPU, its uid being the pinned one."""
         return any(slot.qpu == qpu for slot in self._find_own(caller))
+
+    def is_present(self, submitter: Submitter) -> bool:
+        """Tells whether the pod that submitted a job may still hold a slot."""
+        return self._keeper.ledger.covers(submitter)
 
     async def may(self, caller: Caller, verb: Verb, qpu: str) -> bool:
         """Tells whether the caller's pod holds a slot of a QPU, as far as is known now.

@@ -180,6 +180,19 @@ class Store:
         """See `slots.list_followers`."""
         return await self._read(lambda c: slots.list_followers(c, submitter))
 
+    async def hand_over(self, job_id: str, pod: str, pod_uid: str, follows_pod: bool) -> Job:
+        """See `slots.hand_over`."""
+        return await self._writer.write(
+            lambda c: slots.hand_over(c, job_id, pod, pod_uid, follows_pod)
+        )
+
+    async def cancel_orphan(self, job_id: str, submitter: Submitter, message: str) -> Job | None:
+        """See `slots.cancel_orphan`."""
+        now = self._clock()
+        return await self._writer.write(
+            lambda c: slots.cancel_orphan(c, job_id, submitter, message, now)
+        )
+
     async def delete_expired(self) -> int:
         """Deletes jobs and blobs whose time is over, a few per transaction; returns how many."""
         now = self._clock()

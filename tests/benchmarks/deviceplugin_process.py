@@ -53,7 +53,8 @@ class PluginProcess:
         path = [*(str(ROOT / source) for source in _SOURCES), self._packages.name]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", "-c", _START.format(path=path),
-            env={"PATH": os.environ["PATH"], **self._environment},
+            # As the chart sets it.
+            env={"PATH": os.environ["PATH"], "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", **self._environment},
         )  # fmt: skip
 
     async def stop(self) -> int:

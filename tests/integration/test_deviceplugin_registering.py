@@ -191,7 +191,11 @@ async def test_a_new_plugin_supersedes_an_old_one_without_a_gap(node: Node) -> N
     await eventually(lambda: old.metric("superseded") == 1)
     assert new.metric("superseded") == 0
     assert old.service.find_missing() == ""
-    # Both hear of a change, and one tells the kubelet.
+    # The gateway keeps one stream for the node; they do not take turns on it.
+    await asyncio.sleep(3.5)
+    assert len(gateway.tokens) == 2
+    assert (old.metric("gateway_streams"), new.metric("gateway_streams")) == (0, 1)
+    # One tells the kubelet of a change.
     first, second = node.kubelet.following
     before = len(first.lists)
     gateway.say(make_slots("fez", 3, healthy=False))

@@ -76,6 +76,7 @@ class SlotsGateway(slots_pb2_grpc.SlotsServicer):
         self.mute = False
         self.tokens: list[str] = []
         self.open_streams = 0
+        self._newest = 0
         self._slots = list(slots)
         self._keepalive_seconds = keepalive_seconds
         self._changed = asyncio.Event()
@@ -108,11 +109,16 @@ class SlotsGateway(slots_pb2_grpc.SlotsServicer):
             await context.abort(self.refuse, "Only the node's device plugin may report holders.")
         first = await anext(aiter(requests))
         self.requests.append((time.monotonic(), first))
+        # One stream for each node: the newest.
+        self._newest, mine = self._newest + 1, self._newest + 1
+        self.say(self._slots)
         reading = asyncio.create_task(self._read(requests))
         self.open_streams += 1
         try:
             while True:
                 changed = self._changed
+                if self._newest != mine:
+                    await context.abort(grpc.StatusCode.ABORTED, "Another stream took its place.")
                 if not self.mute:
                     yield slots_pb2.SyncResponse(
                         gateway=self.name, endpoint=self.endpoint, slots=self._slots

@@ -33,6 +33,17 @@ class Acting:
         self._report = Report("Ownership was not written", "Ownership is written again")
         self.changed = Signal()
         self.acts = False
+        self._acted = False
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it acted and another does now."""
+        return self._acted and not self.acts
+
+    async def until_not_superseded(self) -> None:
+        """Waits while another process acts in this one's place."""
+        while self.is_superseded:
+            await self.changed.wait_beyond(self.changed.version)
 
     def start(self) -> None:
         """Acts from now on: an older process falls silent."""
@@ -94,4 +105,5 @@ class Acting:
     def _set(self, acts: bool) -> None:
         if acts != self.acts:
             self.acts = acts
+            self._acted = True
             self.changed.raise_version()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,17 @@ class KubeletSocket:
     def present(self) -> Identity | None:
         """The socket as it is now."""
         return identify(self._path)
+
+    def check_listening(self) -> None:
+        """Finds out whether anybody listens: a kubelet that died leaves its socket behind.
+
+        Raises:
+            OSError: If nobody does.
+        """
+        with socket.socket(socket.AF_UNIX) as probe:
+            # A local connection is made at once or refused; only a full queue would wait.
+            probe.setblocking(False)
+            probe.connect(str(self._path))
 
     async def appear(self, known: Identity | None = None) -> Identity:
         """Waits until there is a socket that is not the known one."""

@@ -80,6 +80,12 @@ class Registration:
 
     async def _session(self, kubelet: Identity, noticed: float) -> None:
         """Serves and registers once, and returns when that has to be done again."""
+        try:
+            # While it is dead, attempts are frequent, and this one costs nothing.
+            self._kubelet.check_listening()
+        except OSError as error:
+            await self._fail(error, kubelet)
+            return
         server = PluginServer(
             self._folder, self._resource, self._board, self._acting, self._telemetry
         )
@@ -88,7 +94,8 @@ class Registration:
             await self._register_unless_replaced(server, kubelet)
         except (grpc.aio.AioRpcError, OSError) as error:
             # TimeoutError is an OSError.
-            await self._fail(error, server, kubelet)
+            self._stop(server)
+            await self._fail(error, kubelet)
             return
         except BaseException:
             self._stop(server)
@@ -138,8 +145,7 @@ class Registration:
         async with asyncio.timeout(_STREAM_SECONDS):
             await server.stream.opened.wait()
 
-    async def _fail(self, error: Exception, server: PluginServer, kubelet: Identity) -> None:
-        self._stop(server)
+    async def _fail(self, error: Exception, kubelet: Identity) -> None:
         wait_seconds = self._backoff.fail()
         self._telemetry.fail("register", wait_seconds)
         reason = (error.details() or "") if isinstance(error, grpc.aio.AioRpcError) else str(error)

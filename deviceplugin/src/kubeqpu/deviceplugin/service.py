@@ -45,6 +45,7 @@ class DevicePlugin:
     def __init__(self, settings: Settings, registry: Registry, look_up: Resolver = resolve) -> None:
         self._telemetry = telemetry = Telemetry(registry)
         self.progress = Progress()
+        self._settled = asyncio.Event()
         ledger = Ledger(settings.grace_seconds, settings.forget_seconds)
         self._board = board = Board(ledger, Holdings(settings.trust_seconds), telemetry)
         self._acting = Acting(Ownership(settings.plugin_folder), telemetry)
@@ -61,6 +62,8 @@ class DevicePlugin:
             files=CredentialFiles(settings.token_file, settings.ca_file),
             keepalive_seconds=settings.keepalive_seconds,
             silence_seconds=settings.silence_seconds,
+            may_connect=self._acting.until_not_superseded,
+            gives_way=self._settled.is_set,
         )
         host, port = settings.discovery
         self._gateways = Gateways(
@@ -79,9 +82,8 @@ class DevicePlugin:
         telemetry.follow(
             lambda: self._gateways.streams,
             lambda: self._gateways.addresses,
-            lambda: self._settled.is_set() and not self._acting.acts,
+            lambda: self._acting.is_superseded,
         )
-        self._settled = asyncio.Event()
 
     def find_missing(self) -> str:
         """Says what keeps it from being ready; empty if nothing does."""

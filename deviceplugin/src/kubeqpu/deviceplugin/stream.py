@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -22,6 +22,9 @@ _LOG = structlog.get_logger(__name__)
 _MAX_MESSAGE_BYTES = 16 * 2**20
 # A stream that lasted so long starts its successor without much delay.
 _STEADY_SECONDS = 10.0
+# A gateway keeps one stream for each node. A plugin whose stream gave way to another's waits until
+# that one acts, which takes less: else they would take turns.
+_GIVE_WAY_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class StreamSettings:
         files: Token and authority.
         keepalive_seconds: How often the holders are sent at least.
         silence_seconds: After how long without a word the stream counts as lost.
+        may_connect: Returns once a stream may be opened.
+        gives_way: Whether this process has to leave the gateway to a newer one.
     """
 
     node: str
@@ -41,6 +46,8 @@ class StreamSettings:
     files: CredentialFiles
     keepalive_seconds: float
     silence_seconds: float
+    may_connect: Callable[[], Awaitable[None]]
+    gives_way: Callable[[], bool]
 
 
 class GatewayStream:
@@ -80,7 +87,9 @@ class GatewayStream:
     async def run(self) -> None:
         """Follows the address until it is cancelled, or no longer wanted and lost."""
         while True:
+            await self._settings.may_connect()
             started = time.monotonic()
+            shortest_seconds = 0.0
             try:
                 await self._follow()
                 reason = "The gateway ended the stream."
@@ -93,12 +102,14 @@ class GatewayStream:
                 reason = f"It was silent for {self._settings.silence_seconds:g} s."
             except grpc.aio.AioRpcError as error:
                 reason = f"{error.code().name}: {error.details()}"
+                if error.code() is grpc.StatusCode.ABORTED and self._settings.gives_way():
+                    shortest_seconds = _GIVE_WAY_SECONDS
             self.tried.set()
             if not self._is_wanted():
                 return
             if time.monotonic() - started > _STEADY_SECONDS:
                 self._backoff.succeed()
-            wait_seconds = self._backoff.fail()
+            wait_seconds = max(self._backoff.fail(), shortest_seconds)
             self._telemetry.fail("connect", wait_seconds)
             self._report.fail(reason)
             await asyncio.sleep(wait_seconds)

@@ -29,8 +29,8 @@ _LOG = structlog.get_logger(__name__)
 
 # Changes that come together are sent together.
 _TOGETHER_SECONDS = 0.02
-# How often a token in use is looked at again; many nodes must not ask together.
-_CHECK_SECONDS = 120.0
+# Each node asks the API server so often, and many nodes must not ask together.
+CHECK_SECONDS = 120.0
 # So long a stream may take to end by itself: its plugin may read nothing any more.
 _END_SECONDS = 1.0
 
@@ -45,11 +45,18 @@ class SlotsService(slots_pb2_grpc.SlotsServicer):
         keeper: Keeps the slots.
         telemetry: Told what happens.
         access: Knows callers.
+        check_seconds: How often to look at a token again that is in use.
     """
 
     def __init__(
-        self, cluster: ClusterSettings, keeper: SlotKeeper, telemetry: Telemetry, access: Access
+        self,
+        cluster: ClusterSettings,
+        keeper: SlotKeeper,
+        telemetry: Telemetry,
+        access: Access,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
+        self._check_seconds = check_seconds
         namespace, _, name = (cluster.device_plugin or "").partition("/")
         self._account = f"system:serviceaccount:{namespace}:{name}"
         self._cluster = cluster
@@ -164,7 +171,8 @@ class SlotsService(slots_pb2_grpc.SlotsServicer):
     async def _check(self, stream: PluginStream, metadata: tuple[Any, ...]) -> None:
         """Ends a stream whose token no longer counts."""
         while True:
-            await asyncio.sleep(_CHECK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+            await asyncio.sleep(self._check_seconds * jitter)
             try:
                 self._find_node(await self._access.identify(metadata))
             except ClusterUnavailableError:

@@ -63,7 +63,6 @@ async def test_changes_are_pushed_at_once(place: Place) -> None:
         place.cluster.objects.put("qpus", cordoned(place, "penny", True))
         await one.wait("dime-0", "dime-1")
         await two.wait()
-        print("cordon", time.monotonic() - began)
         assert time.monotonic() - began < 0.5
         assert one.slots["penny-0"].reason == "QPU penny is cordoned by an operator."
         assert len(one.slots) == 4

@@ -73,7 +73,6 @@ async def test_pods_are_given_slots_and_use_exactly_the_qpu_in_their_environment
             assert (await refuse(place.submit(token, qpu="dime")))[0] is DENIED
             node.kubelet.end(pod)
             await until_denied(place, token)
-        print("from its start a pod waited", [f"{seconds:.3f}" for seconds in waited])
         assert max(waited) < 1.0
         own = await nodes["node-1"].kubelet.admit("own", QPU)
         assert own.env["KUBEQPU_SLOT"] == "dime-0"

@@ -10,6 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _SOURCES = ("proto/src", "common/src", "deviceplugin/src")
+# As the chart sets it.
+MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "32768",
+}
 _START = (
     "import sys; sys.path[:0] = {path!r}; from kubeqpu.deviceplugin.__main__ import main; main()"
 )
@@ -53,8 +59,7 @@ class PluginProcess:
         path = [*(str(ROOT / source) for source in _SOURCES), self._packages.name]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", "-c", _START.format(path=path),
-            # As the chart sets it.
-            env={"PATH": os.environ["PATH"], "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", **self._environment},
+            env={"PATH": os.environ["PATH"], **MALLOC, **self._environment},
         )  # fmt: skip
 
     async def stop(self) -> int:

@@ -1,6 +1,7 @@
 """The device plugin as a whole: what runs beside each other, and in which order it starts."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -179,6 +180,8 @@ async def run_plugin(settings: Settings) -> None:
     Raises:
         OSError: If a port is taken.
     """
+    # What was imported stays: collections are short without it.
+    gc.freeze()
     registry = Registry()
     plugin = DevicePlugin(settings, registry)
 

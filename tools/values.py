@@ -141,8 +141,8 @@ class ServiceAccount(Section):
     """Annotations, such as those of workload identity."""
 
 
-class Component(Section):
-    """What all components have in common."""
+class Workload(Section):
+    """What all pods have in common."""
 
     log_level: LogLevel = "info"
     """Least severe level to log."""
@@ -162,6 +162,11 @@ class Component(Section):
     """More annotations for its pods."""
     env: tuple[Fragment, ...] = ()
     """More environment variables, as a container's `env`."""
+
+
+class Component(Workload):
+    """What all components have in common but those of every node."""
+
     pod_disruption_budget: bool = True
     """Whether to make a PodDisruptionBudget."""
 
@@ -252,6 +257,31 @@ class Controller(Component):
     """Resources of its container."""
 
 
+class DevicePlugin(Workload):
+    """The device plugin, which offers slots to pods on every node."""
+
+    priority_class_name: str = "system-node-critical"
+    """Its PriorityClass."""
+    enabled: bool = True
+    """Whether to run it. Without it no pod can ask for a slot."""
+    namespace: str = Field(default="", max_length=63, pattern=f"({DNS_LABEL})|^$")
+    """Its namespace, one of its own, for it uses folders of the node, which PodSecurity
+    `restricted` forbids; empty: made from the release's name."""
+    create_namespace: bool = True
+    """Whether to make that namespace, with PodSecurity `privileged`."""
+    ca_config_map: SecretName = ""
+    """ConfigMap in that namespace whose key `ca.crt` is the authority of the gateways'
+    certificates; empty: the chart makes it, which it can only without cert-manager."""
+    kubelet_folder: str = Field(default="/var/lib/kubelet", pattern=r"^/[^:,\s]*$", max_length=30)
+    """The kubelet's folder on the nodes."""
+    image: Image = Image(repository="kubeqpu/deviceplugin")
+    """Its image."""
+    resources: Fragment = Field(
+        default_factory=lambda: _resources(cpu="10m", memory="48Mi", limit="128Mi")
+    )
+    """Resources of its container; ten thousand slots on a node take 60Mi."""
+
+
 class Values(Section):
     """All values of the chart."""
 
@@ -294,5 +324,7 @@ class Values(Section):
     leave out one of these, set it to null."""
     controller: Controller = Controller()
     """The controller, which watches over the QPUs' health and makes the default QPUClass."""
+    device_plugin: DevicePlugin = DevicePlugin()
+    """The device plugin, which offers slots to pods on every node."""
     global_: dict[str, JsonValue] = Field(default_factory=dict, alias="global")
     """Values that charts share, when this one is a part of another."""

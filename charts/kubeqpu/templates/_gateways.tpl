@@ -39,8 +39,8 @@
 {{- define "kubeqpu.devicePlugin.account" -}}
 {{- with .Values.devicePlugin -}}
 {{- if .enabled -}}
-{{- $object := printf "%s-device-plugin" (include "kubeqpu.fullname" $) -}}
-{{- printf "%s/%s" .namespace (include "kubeqpu.serviceAccountName" (dict "values" . "name" $object)) -}}
+{{- $name := include "kubeqpu.serviceAccountName" (dict "values" . "name" (include "kubeqpu.devicePlugin.name" $)) -}}
+{{- printf "%s/%s" (include "kubeqpu.devicePlugin.namespace" $) $name -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

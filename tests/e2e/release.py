@@ -147,6 +147,7 @@ class Release:
 def find_release(testbed: E2ECluster) -> Release:
     """Builds and loads the chart's images and names them to the chart."""
     gateway, controller = testbed.provide("qpu-gateway"), testbed.provide("admission")
+    testbed.provide("deviceplugin")
     path, _, tag = gateway.rpartition(":")
     assert controller.endswith(f"/admission:{tag}"), "the images have one registry and tag"
     flags = [f"--set=image.tag={tag}"]

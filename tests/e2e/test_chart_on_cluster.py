@@ -7,6 +7,7 @@ import ast
 import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -102,13 +103,34 @@ def test_a_pod_with_the_role_runs_circuits_and_another_may_not(
 def test_the_pod_of_the_example_runs_its_circuit(
     release: Release, testbed: E2ECluster, namespace: str
 ) -> None:
-    where = f"--namespace={namespace}"
+    testbed.kubectl("apply", f"--namespace={namespace}", f"--filename={EXAMPLE / 'access.yaml'}")
+    counts = run_example(release, namespace, yaml.safe_load((EXAMPLE / "pod.yaml").read_text()))
+    assert sum(counts.values()) == 1000
+    assert counts["00"] + counts["11"] > 800
+
+
+def test_a_pod_that_holds_a_slot_needs_no_role(release: Release, namespace: str) -> None:
+    text = (EXAMPLE / "pod.yaml").read_text()
+    # The slot says which QPU.
+    pod = yaml.safe_load(text.replace('qpu="fake-fez"', ""))
+    (container,) = pod["spec"]["containers"]
+    container["resources"]["limits"] = {"kubeqpu.io/cpu-simulator": "1"}
+    # So does it where the gateway is.
+    container["env"] = []
+    counts = run_example(release, namespace, pod)
+    assert set(counts) == {"00", "11"}, "aer makes no errors"
+    wait_until(
+        lambda: release.qpus()["aer"]["status"]["summary"]["slots"] == "0/2",
+        "the slot to be free again", seconds=30, every=0.5,
+    )  # fmt: skip
+
+
+def run_example(release: Release, namespace: str, pod: dict[str, Any]) -> dict[str, int]:
+    """Runs the example's pod, changed or not, and returns the counts that it prints."""
+    testbed, where = release.testbed, f"--namespace={namespace}"
     authority = base64.b64decode(release.authority()).decode()
-    testbed.kubectl(
-        "create", "configmap", "kubeqpu-ca", where, f"--from-literal=ca.crt={authority}"
-    )
-    testbed.kubectl("apply", where, f"--filename={EXAMPLE / 'access.yaml'}")
-    pod = yaml.safe_load((EXAMPLE / "pod.yaml").read_text())
+    literal = f"--from-literal=ca.crt={authority}"
+    testbed.kubectl("create", "configmap", "kubeqpu-ca", where, literal)
     (container,) = pod["spec"]["containers"]
     container["image"] = testbed.provide("cutting")
     testbed.kubectl("apply", where, "--filename=-", text=json.dumps(pod))
@@ -116,9 +138,8 @@ def test_the_pod_of_the_example_runs_its_circuit(
         lambda: read(testbed, "pod", "bell", where)["status"].get("phase") == "Succeeded",
         "the pod to succeed", seconds=60, every=0.5,
     )  # fmt: skip
-    counts = ast.literal_eval(testbed.kubectl("logs", "bell", where))
-    assert sum(counts.values()) == 1000
-    assert counts["00"] + counts["11"] > 800
+    counts: dict[str, int] = ast.literal_eval(testbed.kubectl("logs", "bell", where))
+    return counts
 
 
 def test_an_upgrade_loses_no_queued_job(release: Release, tenants: tuple[Tenant, Tenant]) -> None:

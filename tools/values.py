@@ -1,70 +1,30 @@
 """The chart's values: the one source of its schema, its values.yaml and their reference."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic.alias_generators import to_camel
+from pydantic import Field, JsonValue
 
 from kubeqpu.common import api
-from kubeqpu.common.api.metadata import LabelKey, LabelValue
-from kubeqpu.common.api.qpu import MAX_NAME_LENGTH, MAX_SLOTS
-
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-QUANTITY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?|m|k)?$"
-
-# Fragments that Kubernetes defines; the API server checks them.
-Fragment = dict[str, JsonValue]
-Labels = dict[LabelKey, LabelValue]
-Annotations = dict[str, str]
-# A gateway's pod is named after it, and so is a label of that pod, which holds 63 characters.
-GatewayName = Annotated[str, Field(pattern=DNS_LABEL, max_length=30)]
-QPUName = Annotated[str, Field(pattern=DNS_LABEL, max_length=MAX_NAME_LENGTH)]
-SecretName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
-LogLevel = Literal["debug", "info", "warning", "error"]
-
+from kubeqpu.common.api.qpu import MAX_SLOTS
+from tools.values_parts import (
+    DNS_LABEL,
+    QUANTITY,
+    Annotations,
+    Component,
+    Fragment,
+    GatewayName,
+    Image,
+    Labels,
+    QPUName,
+    SecretName,
+    Section,
+    SharedImage,
+    Workload,
+    make_resources,
+)
 
 # Fits into the gateway's default memory limit.
 _CONFIG: Fragment = {"workers": {"max_workers": 2, "max_inspectors": 2, "memory_bytes": 3 * 2**29}}
-
-
-def _resources(cpu: str, memory: str, limit: str) -> Fragment:
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}
-
-
-class Section(BaseModel):
-    """A part of the values; unknown keys are refused."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-    )
-
-
-class Image(Section):
-    """Where a component's image comes from."""
-
-    repository: str = ""
-    """Path of the image below the registry."""
-    tag: str = ""
-    """Overrides `image.tag`."""
-    digest: str = Field(default="", pattern=r"^(sha256:[0-9a-f]{64})?$")
-    """Pins the image, whatever the tag: sha256:..."""
-
-
-class SharedImage(Section):
-    """What all images have in common."""
-
-    registry: str = ""
-    """Registry of all images, without a slash at its end."""
-    tag: str = ""
-    """Tag of all images; empty: the chart's appVersion."""
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When nodes pull them."""
-    pull_secrets: tuple[SecretName, ...] = ()
-    """Names of Secrets to pull them with."""
 
 
 class CRDs(Section):
@@ -130,47 +90,6 @@ class TLS(Section):
     """How long certificates that the chart signs are valid."""
 
 
-class ServiceAccount(Section):
-    """Whom a component acts as."""
-
-    create: bool = True
-    """Whether to make it."""
-    name: str = ""
-    """Its name; empty: made from the release's."""
-    annotations: Annotations = Field(default_factory=dict)
-    """Annotations, such as those of workload identity."""
-
-
-class Workload(Section):
-    """What all pods have in common."""
-
-    log_level: LogLevel = "info"
-    """Least severe level to log."""
-    service_account: ServiceAccount = ServiceAccount()
-    """Whom it acts as."""
-    node_selector: Labels = Field(default_factory=dict)
-    """Labels of nodes it may run on."""
-    tolerations: tuple[Fragment, ...] = ()
-    """Taints that it tolerates."""
-    affinity: Fragment = Field(default_factory=dict)
-    """Affinity."""
-    priority_class_name: str = ""
-    """Its PriorityClass."""
-    pod_labels: Labels = Field(default_factory=dict)
-    """More labels for its pods."""
-    pod_annotations: Annotations = Field(default_factory=dict)
-    """More annotations for its pods."""
-    env: tuple[Fragment, ...] = ()
-    """More environment variables, as a container's `env`."""
-
-
-class Component(Workload):
-    """What all components have in common but those of every node."""
-
-    pod_disruption_budget: bool = True
-    """Whether to make a PodDisruptionBudget."""
-
-
 class Persistence(Section):
     """The volume with the queue and results in SQLite."""
 
@@ -222,7 +141,7 @@ class GatewayDefaults(Component):
     replicas: int = Field(default=1, ge=1, le=100)
     """Pods of the gateway; this version allows one."""
     resources: Fragment = Field(
-        default_factory=lambda: _resources(cpu="250m", memory="768Mi", limit="4Gi")
+        default_factory=lambda: make_resources(cpu="250m", memory="768Mi", limit="4Gi")
     )
     """Resources of its container. Simulators need memory: see `config.workers`."""
     persistence: Persistence = Persistence()
@@ -252,7 +171,7 @@ class Controller(Component):
     replicas: int = Field(default=1, ge=1, le=5)
     """Pods of the controller, of which one acts at a time."""
     resources: Fragment = Field(
-        default_factory=lambda: _resources(cpu="50m", memory="128Mi", limit="256Mi")
+        default_factory=lambda: make_resources(cpu="50m", memory="128Mi", limit="256Mi")
     )
     """Resources of its container."""
 
@@ -277,7 +196,7 @@ class DevicePlugin(Workload):
     image: Image = Image(repository="kubeqpu/deviceplugin")
     """Its image."""
     resources: Fragment = Field(
-        default_factory=lambda: _resources(cpu="10m", memory="48Mi", limit="128Mi")
+        default_factory=lambda: make_resources(cpu="10m", memory="48Mi", limit="128Mi")
     )
     """Resources of its container; ten thousand slots on a node take 60Mi."""
 

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, JsonValue
 
 from tools.schemas import Schema, flow
-from tools.values import Section, Values
+from tools.values import Values
+from tools.values_parts import Section
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "kubeqpu"

@@ -13,7 +13,8 @@ from kubeqpu.qpu_gateway.providers.base import QPUSettings
 from kubeqpu.qpu_gateway.providers.fake import FakeOptions
 from kubeqpu.qpu_gateway.workers import WorkerLimits
 from tools import values_file
-from tools.values import DNS_LABEL, QPU, Values
+from tools.values import QPU, Values
+from tools.values_parts import DNS_LABEL
 
 OPTIONS: dict[str, type[BaseModel]] = {"aer": AerOptions, "fake": FakeOptions}
 EXAMPLE = Path(values_file.ROOT) / "examples" / "resources" / "values-lab.yaml"

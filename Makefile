@@ -25,12 +25,13 @@ demo: $(READY) ## Cut three circuits and run them; or CIRCUIT=file OBSERVABLES="
 	@$(BIN)/python -m examples.demo $(if $(CIRCUIT),--circuit "$(CIRCUIT)") $(if $(OBSERVABLES),--observables "$(OBSERVABLES)") $(if $(MAX_QUBITS),--max-qubits $(MAX_QUBITS))
 
 test: $(READY) ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n 4
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target e2e-pods e2e-api-server e2e-launcher
+	@$(MAKE) --no-print-directory e2e-api-server && $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target e2e-pods e2e-launcher
 
-# Most of what these do is waiting, so two of them run side by side, on clusters of their own.
+# Most of what the last two do is waiting, so they run side by side, on clusters of their own; the
+# first measures times of a few seconds.
 e2e-pods: $(READY)
 	@$(BIN)/python -m pytest tests/e2e --ignore=tests/e2e/api_server
 

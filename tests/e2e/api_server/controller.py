@@ -24,11 +24,12 @@ ACCOUNT = "kubeqpu-controller"
 LEASE_SECONDS = 6
 # kubectl itself would ask for a spec.
 STATUS = ("--subresource=status", "--validate=false", "--force-conflicts")
-# Reads its kubeconfig, for /tmp is its own; then drops everything but what it takes to read the
-# interpreter of whoever runs the tests.
+# Reads its kubeconfig into memory of its own, which stands for a pod's /tmp: the checkout may lie in
+# the machine's. Then drops everything but what it takes to read the interpreter of whoever runs the
+# tests.
 SANDBOX = """
-mount -o remount,bind,ro / && mount -t tmpfs tmpfs /tmp && cat > /tmp/kubeconfig
-chmod 444 /tmp/kubeconfig && chmod 1777 /tmp
+mount -o remount,bind,ro / && mount -t tmpfs tmpfs /mnt && cat > /mnt/kubeconfig
+chmod 444 /mnt/kubeconfig && chmod 1777 /mnt
 exec setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs \
   --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search \
   --bounding-set=-all,+dac_read_search "$@"
@@ -44,7 +45,8 @@ class Controller:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": "/",  # as container runtimes set it for users unknown to the image
-            "KUBECONFIG": "/tmp/kubeconfig",
+            "KUBECONFIG": "/mnt/kubeconfig",
+            "TMPDIR": "/mnt",
             "KUBEQPU_NAMESPACE": NAMESPACE,
             "KUBEQPU_LEASE": ACCOUNT,
             "KUBEQPU_POD_NAME": name,

@@ -24,9 +24,9 @@ ACCOUNT = "kubeqpu-controller"
 LEASE_SECONDS = 6
 # kubectl itself would ask for a spec.
 STATUS = ("--subresource=status", "--validate=false", "--force-conflicts")
-# Reads its kubeconfig into memory of its own, which stands for a pod's /tmp: the checkout may lie in
-# the machine's. Then drops everything but what it takes to read the interpreter of whoever runs the
-# tests.
+# Reads its kubeconfig into memory of its own, which stands for a pod's /tmp: the checkout may lie
+# in the machine's. Then drops everything but what it takes to read the interpreter of whoever runs
+# the tests.
 SANDBOX = """
 mount -o remount,bind,ro / && mount -t tmpfs tmpfs /mnt && cat > /mnt/kubeconfig
 chmod 444 /mnt/kubeconfig && chmod 1777 /mnt

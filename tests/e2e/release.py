@@ -168,6 +168,8 @@ def released(testbed: E2ECluster) -> Iterator[Release]:
     for kind in api.OBJECTS:
         testbed.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
     testbed.kubectl("delete", "namespace", NAMESPACE, "--wait=true", seconds=120)
+    made = f"namespace/{NAME}-device-plugin"
+    testbed.kubectl("wait", "--for=delete", made, "--timeout=90s", seconds=120)
 
 
 class Tenant:

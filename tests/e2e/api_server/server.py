@@ -59,9 +59,19 @@ class APIServer:
         Raises:
             ClusterError: If it fails; the message holds what it said.
         """
+        if "install" in arguments or "--install" in arguments:
+            self.await_deletions()
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         command = [chart.find_program(HELM), *arguments]
         return run(command, environment=environment, seconds=120)
+
+    def await_deletions(self) -> None:
+        """Waits until the namespaces that earlier releases made are gone."""
+        ending = self.kubectl(
+            "get", "namespaces", "--field-selector=status.phase=Terminating", "--output=name"
+        )
+        for name in ending.split():
+            self.kubectl("wait", "--for=delete", name, "--timeout=60s")
 
     def make_namespace(self, name: str) -> None:
         """Makes a namespace that enforces PodSecurity `restricted`, with its default account."""

@@ -3,6 +3,7 @@
 There are no nodes: pods are admitted and stay Pending.
 """
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from tests.e2e.api_server.server import APIServer
 from tools import chart
 
 NAMESPACE = chart.NAMESPACE
-RELEASE = ("kubeqpu", str(chart.CHART), f"--namespace={NAMESPACE}")
+PLUGIN_NAMESPACE = "kubeqpu-device-plugin"
+TLS_SECRET = "kubeqpu-gateway-default-tls"
+DEFAULTS = ("kubeqpu", str(chart.CHART), f"--namespace={NAMESPACE}")
+# Waiting for a namespace's end takes longer than most tests.
+RELEASE = (*DEFAULTS, "--set=devicePlugin.createNamespace=false")
 GATEWAY = f"system:serviceaccount:{NAMESPACE}:kubeqpu-gateway-default"
 CONTROLLER = f"system:serviceaccount:{NAMESPACE}:kubeqpu-controller"
 # kubectl itself would ask for a spec.
@@ -29,11 +34,34 @@ KINDS = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plugin_namespaces(server: APIServer) -> Iterator[None]:
+    """Namespaces that tests here make, and that a release elsewhere would not make again."""
+    yield
+    for namespace in (PLUGIN_NAMESPACE, "quantum-nodes"):
+        server.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s")
+
+
 @pytest.fixture
 def release(server: APIServer) -> Iterator[APIServer]:
-    """A release with the default values, in a namespace that enforces `restricted`."""
+    """A release in a namespace that enforces `restricted`; its plugins' namespace was there."""
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    metadata = {"name": PLUGIN_NAMESPACE, "labels": labels}
+    server.await_deletions()
+    server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield from install(server, *RELEASE)
+
+
+@pytest.fixture
+def default_release(server: APIServer) -> Iterator[APIServer]:
+    """A release with the default values."""
+    server.kubectl("delete", "namespace", PLUGIN_NAMESPACE, "--ignore-not-found", "--timeout=60s")
+    yield from install(server, *DEFAULTS)
+
+
+def install(server: APIServer, *flags: str) -> Iterator[APIServer]:
     server.make_namespace(NAMESPACE)
-    server.helm("install", *RELEASE)
+    server.helm("install", *flags)
     yield server
     server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
     for kind in api.OBJECTS:
@@ -87,6 +115,10 @@ def test_every_object_is_accepted(server: APIServer, values: Path) -> None:
         if item["kind"] != "Pod" and not item["apiVersion"].startswith("cert-manager.io")
     ]  # fmt: skip
     assert len(ours) > 5
+    # A dry run makes no namespace for the objects that come after it.
+    own = [item for item in ours if item["kind"] == "Namespace"]
+    for item in own:
+        server.apply(item)
     server.apply(*ours, options=("--dry-run=server",))
 
 
@@ -108,6 +140,54 @@ def test_every_pod_template_is_admitted_under_restricted(release: APIServer) -> 
             spec = {**template["spec"], "serviceAccountName": "default"}
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
             release.apply(pod, options=("--dry-run=server",))
+
+
+def test_device_plugins_are_admitted_in_their_own_namespace_only(
+    default_release: APIServer,
+) -> None:
+    release = default_release
+    daemons = release.get("daemonset", "kubeqpu-device-plugin", f"--namespace={PLUGIN_NAMESPACE}")
+    spec = daemons["spec"]["template"]["spec"]
+    for namespace in (PLUGIN_NAMESPACE, NAMESPACE):
+        account = {**spec, "serviceAccountName": "default", "serviceAccount": "default"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "spec": account,
+               "metadata": {"name": "admitted", "namespace": namespace}}  # fmt: skip
+        if namespace == PLUGIN_NAMESPACE:
+            release.apply(pod, options=("--dry-run=server",))
+        else:
+            with pytest.raises(ClusterError, match="violates PodSecurity"):
+                release.apply(pod, options=("--dry-run=server",))
+
+
+def test_device_plugins_know_the_authority_that_signed_the_gateways(release: APIServer) -> None:
+    def authorities() -> set[str]:
+        config_map = release.get(
+            "configmap", "kubeqpu-device-plugin-ca", f"--namespace={PLUGIN_NAMESPACE}"
+        )
+        secret = release.get("secret", TLS_SECRET, f"--namespace={NAMESPACE}")
+        signer = release.get("secret", "kubeqpu-ca", f"--namespace={NAMESPACE}")
+        assert set(config_map["data"]) == {"ca.crt"}
+        return {
+            config_map["data"]["ca.crt"],
+            base64.b64decode(secret["data"]["ca.crt"]).decode(),
+            base64.b64decode(signer["data"]["tls.crt"]).decode(),
+        }
+
+    (before,) = authorities()
+    release.helm("upgrade", *RELEASE)
+    assert authorities() == {before}
+    # Signed anew, they know the new one.
+    release.kubectl("delete", "secret", "kubeqpu-ca", f"--namespace={NAMESPACE}")
+    release.helm("upgrade", *RELEASE)
+    (after,) = authorities()
+    assert after != before
+
+
+def test_device_plugins_have_no_right(release: APIServer) -> None:
+    account = f"system:serviceaccount:{PLUGIN_NAMESPACE}:kubeqpu-device-plugin"
+    for verb, kind in (("list", "pods"), ("get", "nodes"), ("list", "secrets"), ("patch", "qpus")):
+        with pytest.raises(ClusterError):
+            release.kubectl("auth", "can-i", verb, kind, "--all-namespaces", f"--as={account}")
 
 
 def test_a_gateway_may_do_its_work_and_no_more(release: APIServer) -> None:
@@ -190,23 +270,26 @@ def test_an_upgrade_keeps_certificates_and_drops_qpus_that_left(release: APIServ
     lab = release.get("secret", "kubeqpu-gateway-lab-tls", f"--namespace={NAMESPACE}")["data"]
     assert lab["ca.crt"] == before[0]["tls.crt"]
     wait_until(lambda: names(release, "qpus") == ["qpu.kubeqpu.io/aer"], "the QPU to be collected",
-               seconds=30)  # fmt: skip
+               seconds=60)  # fmt: skip
 
 
-def test_an_uninstall_leaves_kept_definitions_and_nothing_else(release: APIServer) -> None:
+def test_an_uninstall_leaves_kept_definitions_and_nothing_else(
+    default_release: APIServer,
+) -> None:
+    release = default_release
     register(release, "aer", "aer")
     renew_lease(release, "aer")
     release.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}")
 
     def left() -> list[str]:
-        cluster_wide = names(release, "clusterroles,clusterrolebindings,qpus")
+        cluster_wide = names(release, "namespaces,clusterroles,clusterrolebindings,qpus")
         found = names(release, KINDS, f"--namespace={NAMESPACE}")
         return [name for name in cluster_wide + found if "kubeqpu" in name]
 
     wait_until(lambda: not left(), "everything to be collected", seconds=60)
     kept = [name for name in names(release, "crds") if "kubeqpu.io" in name]
     assert len(kept) == len(api.OBJECTS)
-    release.helm("install", *RELEASE)
+    release.helm("install", *DEFAULTS)
 
 
 @pytest.mark.parametrize(

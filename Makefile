@@ -10,7 +10,7 @@ NODES ?= 2
 ADDONS ?= coredns,kueue,argo
 CLUSTER := $(BIN)/python -m tests.cluster
 
-.PHONY: help demo test e2e e2e-pods e2e-api-server e2e-launcher bench lint type verify generate images chart clean setup \
+.PHONY: help demo test e2e bench lint type verify generate images chart clean setup \
 	cluster-build cluster-up cluster-down cluster-status cluster-load cluster-logs
 
 help: ## Show this help
@@ -28,18 +28,7 @@ test: $(READY) ## Run the unit and integration tests
 	@$(BIN)/python -m pytest -n 4
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
-	@$(MAKE) --no-print-directory e2e-api-server && $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target e2e-pods e2e-launcher
-
-# Most of what the last two do is waiting, so they run side by side, on clusters of their own; the
-# first measures times of a few seconds.
-e2e-pods: $(READY)
-	@$(BIN)/python -m pytest tests/e2e --ignore=tests/e2e/api_server
-
-e2e-api-server: $(READY)
-	@$(BIN)/python -m pytest tests/e2e/api_server
-
-e2e-launcher: $(READY)
-	@$(BIN)/python -m pytest tests/cluster/tests
+	@$(BIN)/python -m pytest tests/e2e tests/cluster/tests
 
 images: $(READY) ## Build every component's image: with docker, or with buildah
 	@$(BIN)/python -m tools.images

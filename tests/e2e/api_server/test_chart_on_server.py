@@ -13,6 +13,7 @@ import yaml
 from kubeqpu.common import api
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
+from tests.e2e.api_server.gateway import GATEWAY, register, renew_lease
 from tests.e2e.api_server.server import APIServer
 from tools import chart
 
@@ -22,7 +23,6 @@ TLS_SECRET = "kubeqpu-gateway-default-tls"
 DEFAULTS = ("kubeqpu", str(chart.CHART), f"--namespace={NAMESPACE}")
 # Waiting for a namespace's end takes longer than most tests.
 RELEASE = (*DEFAULTS, "--set=devicePlugin.createNamespace=false")
-GATEWAY = f"system:serviceaccount:{NAMESPACE}:kubeqpu-gateway-default"
 CONTROLLER = f"system:serviceaccount:{NAMESPACE}:kubeqpu-controller"
 # kubectl itself would ask for a spec.
 STATUS = ("--subresource=status", "--validate=false")
@@ -66,39 +66,6 @@ def install(server: APIServer, *flags: str) -> Iterator[APIServer]:
     server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
     for kind in api.OBJECTS:
         server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
-
-
-def register(server: APIServer, name: str, provider: str, user: str = GATEWAY) -> None:
-    """Registers a QPU as its gateway does, owned by its ClusterRole."""
-    owner = f"kubeqpu-qpu-{name}"
-    role = server.cluster.kubectl(
-        f"--as={user}", "get", "clusterrole", owner, "--output=jsonpath={.metadata.uid}"
-    )
-    reference = api.OwnerReference(
-        api_version="rbac.authorization.k8s.io/v1", kind="ClusterRole", name=owner, uid=role
-    )
-    found = api.QPU(
-        metadata=api.ObjectMeta(name=name, owner_references=(reference,)),
-        spec=api.QPUSpec(provider=provider, simulator=True),
-    )
-    server.apply(found.to_manifest(), user=user, manager="gateway")
-
-
-def renew_lease(server: APIServer, qpu: str, user: str = GATEWAY) -> None:
-    """Renews a QPU's Lease as its gateway does, owned by the QPU."""
-    uid = server.get("qpu", qpu)["metadata"]["uid"]
-    owner = {"apiVersion": api.API_VERSION, "kind": "QPU", "name": qpu, "uid": uid}
-    document = {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {
-            "name": api.lease_name(qpu),
-            "namespace": NAMESPACE,
-            "ownerReferences": [owner],
-        },
-        "spec": {"holderIdentity": "kubeqpu-gateway-default-0", "leaseDurationSeconds": 40},
-    }
-    server.apply(document, user=user, manager="gateway")
 
 
 def names(server: APIServer, kinds: str, *options: str) -> list[str]:

@@ -25,7 +25,7 @@ demo: $(READY) ## Cut three circuits and run them; or CIRCUIT=file OBSERVABLES="
 	@$(BIN)/python -m examples.demo $(if $(CIRCUIT),--circuit "$(CIRCUIT)") $(if $(OBSERVABLES),--observables "$(OBSERVABLES)") $(if $(MAX_QUBITS),--max-qubits $(MAX_QUBITS))
 
 test: $(READY) ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n 4
+	@$(BIN)/python -m pytest -n auto
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
 	@$(BIN)/python -m pytest tests/e2e tests/cluster/tests

@@ -152,6 +152,14 @@ def test_a_slot_given_up_by_its_gateway_may_be_offered_by_another() -> None:
     assert list(ledger.refusals()) == []
 
 
+def test_a_slot_taken_over_under_another_resource_is_healthy_only_there() -> None:
+    (ledger := joined("lab", "other", forget_seconds=300)).hear(offer("lab", [slot("fez-0")]), 0)
+    ledger.hold({QPU: ["fez-0"]})
+    ledger.leave("lab", 0)
+    ledger.hear(offer("other", [slot("fez-0", resource=CPU)]), 300)
+    assert (healthy(ledger, 300), healthy(ledger, 300, CPU)) == ({"fez-0": False}, {"fez-0": True})
+
+
 @pytest.mark.parametrize(
     ("wrong", "cause"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -21,6 +22,11 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # Below the ports that Linux hands out to outgoing connections, which would collide now and then.
 PORTS = range(20000, 32000)
+
+# What this process chose and no server may listen on yet. A name like these exists once on the
+# machine, and the kernel frees it with the process.
+_claims = contextlib.ExitStack()
+atexit.register(_claims.close)
 
 
 @dataclass(frozen=True)
@@ -80,19 +86,30 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
     draft.replace(path)
 
 
-def free_port(address: str, taken: set[int]) -> int:
-    """A port that nothing listens on at this address now.
+def free_port(address: str, taken: set[int], among: range = PORTS) -> int:
+    """A port that nothing listens on at this address now, and that no other launcher chose.
 
     Raises:
         ClusterError: none was found.
     """
-    for port in random.sample(PORTS, 200):
+    for port in random.sample(among, min(200, len(among))):
         if port in taken:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((address, port))
+            _claim(port)
             return port
-    raise ClusterError(f"no free port at {address} between {PORTS.start} and {PORTS.stop}")
+    raise ClusterError(f"no free port at {address} between {among.start} and {among.stop}")
+
+
+def _claim(port: int) -> None:
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0kubeqpu-test-cluster-port-{port}")
+    except OSError:
+        claim.close()
+        raise
+    _claims.enter_context(claim)
 
 
 def choose_ports(addresses: Mapping[str, str], chosen: Mapping[str, int]) -> dict[str, int]:

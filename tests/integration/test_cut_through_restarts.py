@@ -43,6 +43,7 @@ def run_on(gateway: GatewayProcess, cut: Plan, qpus: list[str]) -> bytes:
         return to_json(run(cut, executor, shots=SHOTS, seed=SEED).provenance, timing=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("qpus", [["nairobi", "jakarta"], ["ideal"]], ids=["noisy", "ideal"])
 def test_the_same_seed_gives_the_same_document_through_kills(
     short_path: Path, chain: Plan, qpus: list[str]

@@ -75,6 +75,7 @@ async def test_a_restarted_kubelet_has_the_list_within_a_tenth_of_a_second(node:
     assert_sound(node)
 
 
+@pytest.mark.slow
 async def test_a_storm_of_restarts_leaves_one_registration_and_one_socket(node: Node) -> None:
     _, plugin = await start(node)
     chance = random.Random(4)
@@ -125,6 +126,20 @@ async def test_a_kubelet_that_never_asks_for_the_list_is_asked_again(node: Node)
     assert len(node.kubelet.record.registrations) == 2
     assert plugin.metric("failures_total", step="register") == 1
     assert gateway.open_streams == 1
+
+
+async def test_a_kubelet_that_dies_before_it_asks_for_the_list_is_not_waited_for(
+    node: Node,
+) -> None:
+    node.kubelet.faults.ignore_plugin = True
+    await node.gateway(SlotsGateway("lab", make_slots("fez", 3)))
+    await node.kubelet.start()
+    await node.plugin()
+    await eventually(lambda: node.kubelet.following)
+    node.kubelet.faults.ignore_plugin = False
+    await node.kubelet.restart(0.05)
+    assert await eventually(lambda: node.list() == SLOTS) < 1.5
+    assert_sound(node)
 
 
 @pytest.mark.slow
@@ -223,6 +238,7 @@ async def test_an_old_plugin_takes_over_when_the_new_one_dies(node: Node) -> Non
     assert node.kubelet.record.shrunk == []
 
 
+@pytest.mark.slow
 async def test_a_list_that_grew_too_long_is_cut_and_said(node: Node) -> None:
     gateway = await node.gateway(SlotsGateway("lab", make_slots("q", 200_000)))
     await node.kubelet.start()

@@ -226,6 +226,7 @@ async def test_a_job_that_two_pods_want_ends_with_neither(tmp_path: Path) -> Non
 
 async def test_a_qpu_of_another_gateway_gives_no_slots(tmp_path: Path) -> None:
     async with serve_place(tmp_path) as place, two_plugins(place) as (one, _):
+        await until(lambda: "gateway" in place.status())
         found = place.cluster.objects.get("qpus", "penny")
         assert found is not None
         status = {**found["status"], "gateway": "other.elsewhere.svc:7070"}

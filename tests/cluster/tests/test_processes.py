@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,3 +106,20 @@ def test_a_zombie_is_not_alive() -> None:
     fields = " ".join(["Z", *["0"] * 18, "4711", "0"])
     with pytest.raises(ValueError, match="no living process"):
         processes.parse_stat(f"12 (x) {fields}")
+
+
+def test_launchers_that_start_at_once_choose_different_ports() -> None:
+    port = state.free_port("127.0.0.1", set())
+    other = choose_port_elsewhere(range(port, port + 1))
+    assert f"no free port at 127.0.0.1 between {port} and {port + 1}" in other.stderr
+    other = choose_port_elsewhere(range(port, port + 100))
+    assert port < int(other.stdout) < port + 100
+
+
+def choose_port_elsewhere(among: range) -> subprocess.CompletedProcess[str]:
+    program = f"""
+from tests.cluster import state
+print(state.free_port("127.0.0.1", set(), {among!r}))
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -67,6 +67,7 @@ async def test_an_outage_of_the_api_server_takes_nothing_away() -> None:
         assert made.is_ready()
 
 
+@pytest.mark.slow
 async def test_a_missing_owner_is_waited_for_and_one_that_leaves_ends_it() -> None:
     async with stand(owned=False) as made:
         await asyncio.sleep(1)
@@ -143,6 +144,7 @@ async def test_a_qpu_whose_provider_cannot_start_is_registered_with_the_reason()
     assert conditions["Accepting"]["status"] == "Unknown"
 
 
+@pytest.mark.slow
 async def test_a_provider_that_hangs_is_told_and_the_lease_goes_on() -> None:
     hanging = asyncio.Event()
 
@@ -220,6 +222,7 @@ async def test_a_deletion_that_no_watch_showed_is_noticed() -> None:
         await until(made.is_ready)
 
 
+@pytest.mark.slow
 async def test_a_slow_api_server_keeps_no_lease_waiting() -> None:
     async with stand() as made:
         await until(made.is_ready)

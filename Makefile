@@ -25,10 +25,10 @@ demo: $(READY) ## Cut three circuits and run them; or CIRCUIT=file OBSERVABLES="
 	@$(BIN)/python -m examples.demo $(if $(CIRCUIT),--circuit "$(CIRCUIT)") $(if $(OBSERVABLES),--observables "$(OBSERVABLES)") $(if $(MAX_QUBITS),--max-qubits $(MAX_QUBITS))
 
 test: $(READY) ## Run the unit and integration tests
-	@$(BIN)/python -m pytest -n auto -m "not slow"
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-slow: $(READY) ## Run those that kill, wait and churn for longer than ten seconds
-	@$(BIN)/python -m pytest -n auto -m slow
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
 	@$(BIN)/python -m pytest tests/e2e tests/cluster/tests

@@ -18,3 +18,15 @@ def postgresql() -> Iterator[PostgreSQL]:
         pytest.skip(reason)
     with PostgreSQL() as server:
         yield server
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors, for half of the time a test waits."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests that promise a time three tries; what broke the promise for good fails thrice."""
+    for item in items:
+        if item.get_closest_marker("timed"):
+            item.add_marker(pytest.mark.flaky(reruns=2))

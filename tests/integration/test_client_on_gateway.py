@@ -224,6 +224,7 @@ def test_a_restart_in_the_middle_of_a_stream_is_not_noticed(tmp_path: Path, how:
         process.stop()
 
 
+@pytest.mark.timed
 def test_a_gateway_that_is_away_is_named(tmp_path: Path) -> None:
     process = GatewayProcess(tmp_path, [{"name": "aer", "provider": "aer"}]).start()
     client = GatewayClient(process.address, qpu="aer", patience_seconds=0.3)

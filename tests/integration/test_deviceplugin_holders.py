@@ -31,6 +31,7 @@ async def start(node: Node, slots: int = 3) -> tuple[SlotsGateway, Plugin]:
     return gateway, plugin
 
 
+@pytest.mark.timed
 async def test_a_start_and_an_end_are_reported_within_a_second(node: Node) -> None:
     gateway, plugin = await start(node)
     await asyncio.sleep(0.6)

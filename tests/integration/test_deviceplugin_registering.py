@@ -92,16 +92,18 @@ async def test_a_storm_of_restarts_leaves_one_registration_and_one_socket(node: 
     assert_sound(node)
 
 
+@pytest.mark.timed
 async def test_a_refused_registration_is_tried_again_with_growing_waits(node: Node) -> None:
     node.kubelet.faults.refuse_register = 5
     _, plugin = await start(node)
     times = [found.at for found in node.kubelet.record.registrations]
     assert len(times) == 6
-    assert 0.2 < times[-1] - times[0] < 2
+    assert 0.2 < times[-1] - times[0] < 4
     assert plugin.metric("failures_total", step="register") == 5
     assert plugin.metric("backoff_seconds", step="register") == 0
 
 
+@pytest.mark.timed
 async def test_a_kubelet_that_dies_while_it_registers_is_no_loss(node: Node) -> None:
     node.kubelet.faults.hang_register = True
     gateway = await node.gateway(SlotsGateway("lab", make_slots("fez", 3)))
@@ -128,6 +130,7 @@ async def test_a_kubelet_that_never_asks_for_the_list_is_asked_again(node: Node)
     assert gateway.open_streams == 1
 
 
+@pytest.mark.timed
 async def test_a_kubelet_that_dies_before_it_asks_for_the_list_is_not_waited_for(
     node: Node,
 ) -> None:

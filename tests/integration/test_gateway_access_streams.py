@@ -40,6 +40,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield found
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("loss", ["right", "token"])
 async def test_a_silent_stream_ends_when_its_right_does(place: Place, loss: str) -> None:
     place.server.allow("team-a", *ALL)

@@ -57,6 +57,7 @@ async def test_a_second_stream_takes_the_place_of_the_first(place: Place) -> Non
         assert await place.metric("slot_streams") == 2
 
 
+@pytest.mark.timed
 async def test_changes_are_pushed_at_once(place: Place) -> None:
     async with two_plugins(place) as (one, two):
         began = time.monotonic()
@@ -77,6 +78,7 @@ def cordoned(place: Place, qpu: str, value: bool) -> dict[str, object]:
     return {**found, "spec": {**found["spec"], "unschedulable": value}}
 
 
+@pytest.mark.timed
 async def test_a_deleted_node_gives_its_slots_to_the_others(place: Place) -> None:
     async with two_plugins(place) as (one, two):
         two.report(("penny-1", "team/web"))
@@ -103,6 +105,7 @@ async def test_a_node_out_of_service_loses_its_slots(place: Place) -> None:
         await one.wait("dime-0", "dime-1")
 
 
+@pytest.mark.timed
 async def test_a_silent_plugin_loses_its_stream_then_its_slots(tmp_path: Path) -> None:
     times = {"slot_silence_seconds": 1.5, "slot_return_seconds": 3.0}
     async with serve_place(tmp_path, **times) as place, two_plugins(place) as (one, two):
@@ -135,6 +138,7 @@ async def test_a_silent_plugin_loses_its_stream_then_its_slots(tmp_path: Path) -
         assert max(b - a for a, b in itertools.pairwise(spread)) < 1.0
 
 
+@pytest.mark.timed
 async def test_slots_wait_for_further_nodes_and_stay_then(tmp_path: Path) -> None:
     short = serve_place(tmp_path, slot_settle_seconds=1.0)
     async with short as place, place.plugin("node-2") as two:
@@ -163,6 +167,7 @@ async def test_only_selected_nodes_are_given_slots(tmp_path: Path) -> None:
         assert one.slots == {}
 
 
+@pytest.mark.timed
 async def test_a_stopping_gateway_ends_streams_at_once(tmp_path: Path) -> None:
     async with serve_place(tmp_path) as place, two_plugins(place) as (one, two):
         began = time.monotonic()

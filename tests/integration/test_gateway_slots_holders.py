@@ -33,6 +33,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield found
 
 
+@pytest.mark.timed
 async def test_a_holder_runs_circuits_on_its_qpu_only(place: Place) -> None:
     async with two_plugins(place) as (one, _):
         token = place.pod_token("web")
@@ -63,6 +64,7 @@ async def test_a_holder_runs_circuits_on_its_qpu_only(place: Place) -> None:
         assert time.monotonic() - began < 1
 
 
+@pytest.mark.timed
 async def test_who_holds_nothing_waits_once(place: Place) -> None:
     async with two_plugins(place):
         token = place.pod_token("idle")

@@ -56,6 +56,7 @@ async def open_nodes(place: Place) -> AsyncIterator[dict[str, Node]]:
         yield made
 
 
+@pytest.mark.timed
 async def test_pods_are_given_slots_and_use_exactly_the_qpu_in_their_environment(
     tmp_path: Path,
 ) -> None:
@@ -95,6 +96,7 @@ async def until_denied(place: Place, token: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_churn_with_kubelets_that_restart_loses_and_doubles_nothing(tmp_path: Path) -> None:
     generator = random.Random(3)
     async with serve_place(tmp_path) as place, open_nodes(place) as nodes:

@@ -171,6 +171,7 @@ class TestQPUs:
         wait_until(gateway.is_silent, "the second to act", seconds=LEASE_SECONDS * 2 + 3)
         assert second.metric('writes_total{object="condition"}') >= 1
 
+    @pytest.mark.timed
     def test_a_leader_that_is_stopped_hands_over_at_once(
         self, launch: Callable[[str], Controller]
     ) -> None:

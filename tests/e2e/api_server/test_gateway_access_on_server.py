@@ -267,6 +267,7 @@ async def test_a_deleted_account_is_nobody(server: APIServer, access: ClusterAcc
     await wait_refused(access, token)
 
 
+@pytest.mark.timed
 async def test_a_stream_ends_when_its_binding_is_deleted(server: APIServer, door: Door) -> None:
     bind(server, "team-a")
     door.coins.by_name["penny"].available.clear()

@@ -71,6 +71,7 @@ def silence(server: APIServer, name: str) -> None:
     server.apply(document, manager="controller", options=options)
 
 
+@pytest.mark.timed
 async def test_a_qpu_is_registered_with_owner_lease_and_status(release: APIServer) -> None:
     async with registering(release, [dev(queue={"pending": 3, "service_seconds": 10})]):
         took = await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
@@ -130,6 +131,7 @@ async def test_it_goes_with_its_cluster_role_and_comes_back_with_it(release: API
         await until(lambda: says(release, "dev", "Ready", "True"), "Ready again", 30)
 
 
+@pytest.mark.timed
 async def test_a_deleted_qpu_comes_back(release: APIServer) -> None:
     async with registering(release, [dev()]):
         await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
@@ -154,6 +156,7 @@ async def test_what_others_change_in_the_spec_is_put_right(release: APIServer) -
         await until(lambda: slots() == 2, "two slots again")
 
 
+@pytest.mark.timed
 async def test_an_outage_and_its_end_are_seen(release: APIServer, tmp_path: Path) -> None:
     control = tmp_path / "control.json"
     async with registering(release, [dev(control_file=str(control))]):
@@ -203,6 +206,7 @@ async def test_a_cordon_reaches_the_gateway_and_outlives_it(release: APIServer) 
         await until(lambda: not made.qpus["dev"].unschedulable, "the uncordon", 2)
 
 
+@pytest.mark.timed
 async def test_a_planned_stop_is_told_and_a_restart_is_quick(release: APIServer) -> None:
     async with registering(release, [dev()]):
         await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
@@ -220,6 +224,7 @@ async def test_a_planned_stop_is_told_and_a_restart_is_quick(release: APIServer)
             assert after[kind]["lastTransitionTime"] == before[kind]["lastTransitionTime"]
 
 
+@pytest.mark.timed
 async def test_what_the_controller_said_is_corrected(release: APIServer) -> None:
     async with registering(release, [dev()]):
         await until(lambda: says(release, "dev", "Ready", "True"), "Ready")
@@ -260,6 +265,7 @@ async def test_the_qpu_of_another_living_gateway_is_left_alone(release: APIServe
         assert found["status"]["gateway"] == ENDPOINT
 
 
+@pytest.mark.timed
 async def test_a_killed_gateway_is_back_within_five_seconds(
     release: APIServer, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ async def test_a_server_that_answers_badly_lets_nobody_in_and_shows_no_token(
     assert (await access.identify(metadata)).tenant == "team-a"
 
 
+@pytest.mark.timed
 async def test_a_slow_server_is_not_waited_for_long() -> None:
     inquiry = Inquiry("token", lambda kind, seconds: None, seconds=0.1)
 
@@ -155,6 +156,7 @@ async def test_a_server_that_wants_quiet_gets_it(
     assert (await access.identify(metadata)).tenant == "team-a"
 
 
+@pytest.mark.timed
 async def test_remembered_answers_serve_while_the_server_is_away() -> None:
     server = ReviewServer()
     async with server:

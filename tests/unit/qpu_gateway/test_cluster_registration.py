@@ -144,6 +144,7 @@ async def test_a_qpu_whose_provider_cannot_start_is_registered_with_the_reason()
     assert conditions["Accepting"]["status"] == "Unknown"
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 async def test_a_provider_that_hangs_is_told_and_the_lease_goes_on() -> None:
     hanging = asyncio.Event()
@@ -237,6 +238,7 @@ async def test_a_slow_api_server_keeps_no_lease_waiting() -> None:
         assert made.server.count("PATCH", "/qpus/coin/status") - statuses <= 3
 
 
+@pytest.mark.timed
 async def test_a_planned_stop_takes_no_longer_than_its_limit() -> None:
     async with stand() as made:
         await until(made.is_ready)

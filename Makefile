@@ -1,7 +1,7 @@
 # kubeqpu: every target is one line that calls something else. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
-MEMBERS := proto common qpu-gateway client cutting admission deviceplugin
+MEMBERS := proto common kube qpu-gateway client cutting admission deviceplugin scheduler-extender
 READY := .venv/ready
 .DEFAULT_GOAL := help
 

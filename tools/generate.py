@@ -10,10 +10,14 @@ from tools import crds, values_file
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 OURS = (
-    *("kubeqpu-proto", "kubeqpu-common", "kubeqpu-gateway", "kubeqpu-client", "kubeqpu-cutting"),
-    *("kubeqpu-admission", "kubeqpu-deviceplugin"),
+    *("kubeqpu-proto", "kubeqpu-common", "kubeqpu-kube", "kubeqpu-gateway", "kubeqpu-client"),
+    *("kubeqpu-cutting", "kubeqpu-admission", "kubeqpu-deviceplugin"),
+    "kubeqpu-scheduler-extender",
 )
-MEMBERS = ("proto", "common", "qpu-gateway", "client", "cutting", "admission", "deviceplugin")
+MEMBERS = (
+    *("proto", "common", "kube", "qpu-gateway", "client", "cutting", "admission", "deviceplugin"),
+    "scheduler-extender",
+)
 # What each file of pins is made from. No file may record an address, so there is no lock file.
 PINS = {
     "build": ("--group", "pyproject.toml:build"),
@@ -22,6 +26,7 @@ PINS = {
     "deviceplugin": ("deviceplugin/pyproject.toml",),
     "qpu-gateway": ("qpu-gateway/pyproject.toml",),
     "cutting": ("cutting/pyproject.toml",),
+    "scheduler-extender": ("scheduler-extender/pyproject.toml",),
 }
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPONENTS = ("qpu-gateway", "admission", "deviceplugin", "cutting")
+COMPONENTS = ("qpu-gateway", "admission", "deviceplugin", "scheduler-extender", "cutting")
 
 
 def main(wanted: list[str]) -> int:

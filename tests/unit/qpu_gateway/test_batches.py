@@ -1,4 +1,3 @@
-import random
 from collections import deque
 
 import pytest
@@ -6,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubeqpu.qpu_gateway.batches import (
-    LONGEST_RETRY_SECONDS,
     Coverage,
-    choose_retry_seconds,
     choose_rows,
     count_rows,
     missing_spans,
@@ -72,14 +69,6 @@ def test_batches_last_about_as_long_as_wanted_and_share_the_rest() -> None:
     assert choose_rows(10_000, 1, 100, 0.001, 0.5) == 100
     assert choose_rows(10_000, 1, 0, 60.0, 0.5) == 1
     assert choose_rows(300, 2, 0, 0.001, 0.5) == 150
-
-
-def test_retries_wait_longer_each_time_up_to_a_limit() -> None:
-    generator = random.Random(1)
-    waits = [choose_retry_seconds(attempt, generator) for attempt in range(1, 60)]
-    assert 0.125 <= waits[0] <= 0.25
-    assert waits[4] > 2 * waits[0]
-    assert all(15 <= wait <= LONGEST_RETRY_SECONDS for wait in waits[10:])
 
 
 @given(rows=ROWS, sizes=st.lists(st.integers(1, 7), min_size=1), data=st.data())

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from kubeqpu.common import api
+from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.proto.v1 import qpu_pb2
 from kubeqpu.qpu_gateway.cluster.leases import LeaseKeeper
-from kubeqpu.qpu_gateway.cluster.objects import ObjectsAPI
 from kubeqpu.qpu_gateway.cluster.registration import Registration
 from kubeqpu.qpu_gateway.errors import ProviderError
 from kubeqpu.qpu_gateway.providers.base import QPUSettings
@@ -90,7 +90,12 @@ async def test_a_lease_is_renewed_over_and_over_whatever_fails() -> None:
     async with server.serve() as api_client:
         uids = iter(["first", *["second"] * 1000])
         keeper = LeaseKeeper(
-            ObjectsAPI(api_client), "lab", "coin", "main-0", lambda: next(uids), 0.2
+            ObjectsAPI(api_client, "kubeqpu-gateway"),
+            "lab",
+            "coin",
+            "main-0",
+            lambda: next(uids),
+            0.2,
         )
         task = asyncio.create_task(keeper.run())
 

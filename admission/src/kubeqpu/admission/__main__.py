@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from kubeqpu.admission.errors import ConfigurationError
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.common.logs import configure_logs
+from kubeqpu.kube.errors import NoClusterError
 
 
 def _control(flags: Sequence[str]) -> None:
@@ -29,7 +30,7 @@ def main() -> None:
                 f"Command {command!r} is unknown; expected one of: {', '.join(COMMANDS)}."
             )
         COMMANDS[command](flags)
-    except (ConfigurationError, ValueError, OSError) as error:
+    except (ConfigurationError, NoClusterError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 

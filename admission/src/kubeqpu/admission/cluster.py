@@ -1,15 +1,14 @@
 """The API server, as far as the controller reads and writes it."""
 
-from collections.abc import AsyncIterator, Iterator, Set
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 
 import aiohttp
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from kubeqpu.admission.errors import (
     ClusterError,
-    ConfigurationError,
     ConflictError,
     NotFoundError,
 )
@@ -35,28 +34,6 @@ class _Item(BaseModel):
 
 class _ClassList(BaseModel):
     items: list[_Item]
-
-
-@asynccontextmanager
-async def open_api_client() -> AsyncIterator[client.ApiClient]:
-    """Opens a client as the pod's ServiceAccount, or outside a cluster as KUBECONFIG says.
-
-    Raises:
-        ConfigurationError: If neither is there.
-    """
-    configuration = client.Configuration()
-    try:
-        config.load_incluster_config(configuration)
-    except config.ConfigException as outside:
-        try:
-            await config.load_kube_config(client_configuration=configuration)
-        except (config.ConfigException, OSError) as error:
-            raise ConfigurationError(
-                f"This is no pod of a cluster ({outside}) and there is no kubeconfig ({error}); "
-                "run the controller in a pod, or set KUBECONFIG."
-            ) from error
-    async with client.ApiClient(configuration) as api_client:
-        yield api_client
 
 
 class Cluster:

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from kubeqpu.admission.classes import DefaultClass
-from kubeqpu.admission.cluster import Cluster, open_api_client
+from kubeqpu.admission.cluster import Cluster
 from kubeqpu.admission.elector import Elector
 from kubeqpu.admission.health import Limits, Moment
 from kubeqpu.admission.leases import Lease
@@ -24,6 +24,7 @@ from kubeqpu.admission.telemetry import Telemetry
 from kubeqpu.admission.watch import Watch, quieten_kopf
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
+from kubeqpu.kube.connection import open_api_client
 
 _LOG = structlog.get_logger(__name__)
 # A round is a few requests of at most 5 s each; that of the class may wait between its looks.
@@ -39,7 +40,7 @@ async def run_controller(settings: ControllerSettings) -> None:
     """Runs the controller until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: If there is no API server to connect to.
+        NoClusterError: If there is no API server to connect to.
         OSError: If a port is taken.
     """
     quieten_kopf()

@@ -1,6 +1,5 @@
 """Which rows of a job run together, and which of them came back. Pure; no I/O."""
 
-import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -9,8 +8,6 @@ from kubeqpu.qpu_gateway.providers.base import Span
 
 FIRST_BATCH_ROWS = 64
 SMALLEST_SHARE_ROWS = 16
-FIRST_RETRY_SECONDS = 0.25
-LONGEST_RETRY_SECONDS = 30.0
 
 
 def missing_spans(rows: Sequence[int], stored: Iterable[Span]) -> list[Span]:
@@ -96,17 +93,6 @@ def choose_rows(
     if max_circuits > 0:
         rows = min(rows, max_circuits)
     return min(rows, remaining)
-
-
-def choose_retry_seconds(attempt: int, generator: random.Random) -> float:
-    """Chooses how long to wait before trying again: exponential, with jitter.
-
-    Args:
-        attempt: Failures in a row, counted from 1.
-        generator: Source of the jitter, which keeps many gateways from coming back at once.
-    """
-    longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 30))
-    return longest * generator.uniform(0.5, 1.0)
 
 
 class Coverage:

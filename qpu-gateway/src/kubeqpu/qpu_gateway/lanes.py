@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
+from kubeqpu.common.backoff import Backoff, choose_retry_seconds
 from kubeqpu.proto.v1 import gateway_pb2
 from kubeqpu.qpu_gateway import batches
-from kubeqpu.qpu_gateway.backoff import Backoff
 from kubeqpu.qpu_gateway.batch_run import BatchRun
 from kubeqpu.qpu_gateway.errors import (
     CircuitError,
@@ -278,7 +278,7 @@ class Lane:
                 return
             except GatewayError:
                 attempt += 1
-                await asyncio.sleep(batches.choose_retry_seconds(attempt, self._random))
+                await asyncio.sleep(choose_retry_seconds(attempt, self._random))
             else:
                 break
         if job.state is JobState.FAILED:

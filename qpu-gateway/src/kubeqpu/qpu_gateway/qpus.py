@@ -10,8 +10,8 @@ from typing import Protocol
 
 import structlog
 
+from kubeqpu.common.backoff import choose_retry_seconds
 from kubeqpu.proto.v1 import qpu_pb2
-from kubeqpu.qpu_gateway.batches import choose_retry_seconds
 from kubeqpu.qpu_gateway.errors import GatewayError, NotFoundError, ProviderUnavailableError
 from kubeqpu.qpu_gateway.messages import to_timestamp
 from kubeqpu.qpu_gateway.providers.base import Provider, QPUSettings

@@ -10,8 +10,10 @@ from kubernetes.aio import client
 
 from kubeqpu.common import api, names
 from kubeqpu.common.placement import PlacementClass
-from kubeqpu.qpu_gateway.cluster.objects import QPU_CLASSES, Manifest, ObjectsAPI, name_of
-from kubeqpu.qpu_gateway.cluster.watches import ObjectWatch
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import QPU_CLASSES, Manifest, name_of
+from kubeqpu.kube.watches import ObjectWatch
+from kubeqpu.qpu_gateway.cluster.manifests import FIELD_MANAGER
 from kubeqpu.qpu_gateway.settings import DEFAULT_CLASS
 
 _LOG = structlog.get_logger(__name__)
@@ -70,7 +72,11 @@ class ClassWatch(Mapping[str, PlacementClass]):
         self._seen: dict[str, SeenClass] = {}
         self._all: Mapping[str, PlacementClass] = self._configured
         self._watch = ObjectWatch(
-            ObjectsAPI(api_client), QPU_CLASSES, self._take_all, self._take, self._drop
+            ObjectsAPI(api_client, FIELD_MANAGER),
+            QPU_CLASSES,
+            self._take_all,
+            self._take,
+            self._drop,
         )
         self._task: asyncio.Task[None] | None = None
         self.default_name = DEFAULT_CLASS

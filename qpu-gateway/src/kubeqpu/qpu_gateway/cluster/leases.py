@@ -9,9 +9,11 @@ import structlog
 from pydantic import JsonValue
 
 from kubeqpu.common import api
-from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.common.backoff import Backoff
+from kubeqpu.kube.errors import APIServerError
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import LEASES, Manifest
 from kubeqpu.qpu_gateway.cluster.manifests import LEASE_SECONDS, Holder
-from kubeqpu.qpu_gateway.cluster.objects import APIServerError, Manifest, ObjectsAPI, leases
 
 _LOG = structlog.get_logger(__name__)
 
@@ -114,7 +116,7 @@ class LeaseKeeper:
         Raises:
             APIServerError: If it cannot be read.
         """
-        kind = leases(self._namespace)
+        kind = LEASES.within(self._namespace)
         return read_holder(await self._objects.read(kind, api.lease_name(self._qpu)))
 
     async def renew(self, uid: str) -> None:
@@ -157,4 +159,4 @@ class LeaseKeeper:
         lease = make_lease(
             self._namespace, self._qpu, uid, holder, self._acquired_at, datetime.now(UTC)
         )
-        await self._objects.apply(leases(self._namespace), lease, _REQUEST_SECONDS)
+        await self._objects.apply(LEASES.within(self._namespace), lease, _REQUEST_SECONDS)

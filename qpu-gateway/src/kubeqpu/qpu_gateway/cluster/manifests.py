@@ -12,6 +12,7 @@ from kubeqpu.qpu_gateway.cluster.statuses import READY
 from kubeqpu.qpu_gateway.providers.base import Provider, QPUSettings
 from kubeqpu.qpu_gateway.settings import ConfigurationError
 
+FIELD_MANAGER = "kubeqpu-gateway"
 LABEL_GATEWAY = f"{names.DOMAIN}/gateway"
 LABEL_PROVIDER = f"{names.DOMAIN}/provider"
 LEASE_SECONDS = 40

@@ -2,20 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from kubernetes.aio import client
 
 from kubeqpu.common.placement import PlacementClass
+from kubeqpu.kube.connection import open_api_client
+from kubeqpu.kube.errors import NoClusterError
 from kubeqpu.qpu_gateway.access import Access
 from kubeqpu.qpu_gateway.access.cluster import ClusterAccess
 from kubeqpu.qpu_gateway.cancelling import Canceller
 from kubeqpu.qpu_gateway.cluster.classes import ClassWatch
-from kubeqpu.qpu_gateway.cluster.connection import open_api_client
 from kubeqpu.qpu_gateway.cluster.nodes import NodeWatch
 from kubeqpu.qpu_gateway.cluster.registration import Registration
 from kubeqpu.qpu_gateway.qpus import ServedQPU
-from kubeqpu.qpu_gateway.settings import ClusterSettings, GatewaySettings
+from kubeqpu.qpu_gateway.settings import ClusterSettings, ConfigurationError, GatewaySettings
 from kubeqpu.qpu_gateway.slots.keeper import SlotKeeper
 from kubeqpu.qpu_gateway.slots.orphans import Orphans
 from kubeqpu.qpu_gateway.slots.rights import SlotHolders
@@ -140,5 +141,9 @@ async def join(
     if api_client is not None:
         yield Membership(api_client, settings, cluster, qpus, telemetry, store)
         return
-    async with open_api_client() as opened:
+    async with AsyncExitStack() as stack:
+        try:
+            opened = await stack.enter_async_context(open_api_client())
+        except NoClusterError as error:
+            raise ConfigurationError(f"`cluster` is set, but: {error} Or remove it.") from error
         yield Membership(opened, settings, cluster, qpus, telemetry, store)

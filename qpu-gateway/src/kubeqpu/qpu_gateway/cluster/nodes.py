@@ -7,8 +7,10 @@ import structlog
 from kubernetes.aio import client
 from pydantic import JsonValue
 
-from kubeqpu.qpu_gateway.cluster.objects import NODES, Manifest, ObjectsAPI, name_of
-from kubeqpu.qpu_gateway.cluster.watches import ObjectWatch
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import NODES, Manifest, name_of
+from kubeqpu.kube.watches import ObjectWatch
+from kubeqpu.qpu_gateway.cluster.manifests import FIELD_MANAGER
 from kubeqpu.qpu_gateway.slots.slot import NodeFacts
 
 _LOG = structlog.get_logger(__name__)
@@ -52,7 +54,7 @@ class NodeWatch:
         self._on_change = on_change
         self._seen: dict[str, NodeFacts] = {}
         self._watch = ObjectWatch(
-            ObjectsAPI(api_client), NODES, self._take_all, self._take, self._drop
+            ObjectsAPI(api_client, FIELD_MANAGER), NODES, self._take_all, self._take, self._drop
         )
         self._task: asyncio.Task[None] | None = None
 

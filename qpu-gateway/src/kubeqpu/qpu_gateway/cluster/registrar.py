@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 import structlog
 
 from kubeqpu.common import api
-from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.common.backoff import Backoff
+from kubeqpu.kube.errors import APIServerError
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import CLUSTER_ROLES, QPUS, Manifest, uid_of, version_of
 from kubeqpu.qpu_gateway.cluster.leases import LeaseKeeper
 from kubeqpu.qpu_gateway.cluster.manifests import (
     Owner,
@@ -18,14 +21,6 @@ from kubeqpu.qpu_gateway.cluster.manifests import (
     is_current,
     make_manifest,
     make_spec,
-)
-from kubeqpu.qpu_gateway.cluster.objects import (
-    CLUSTER_ROLES,
-    QPUS,
-    Manifest,
-    ObjectsAPI,
-    uid_of,
-    version_of,
 )
 from kubeqpu.qpu_gateway.errors import GatewayError
 from kubeqpu.qpu_gateway.qpus import ServedQPU
@@ -131,7 +126,7 @@ class Registrar:
                 self.taken = error.rival
                 self._tell("QPU not registered", str(error))
                 await asyncio.sleep(self._backoff.fail())
-            except GatewayError as error:
+            except (GatewayError, APIServerError) as error:
                 # An API server that does not answer takes nothing away: the Lease goes on.
                 self._tell("QPU not registered", str(error))
                 await asyncio.sleep(self._backoff.fail())

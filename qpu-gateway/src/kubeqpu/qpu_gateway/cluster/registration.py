@@ -7,18 +7,13 @@ import structlog
 from kubernetes.aio import client
 
 from kubeqpu.common import api
-from kubeqpu.qpu_gateway.cluster.manifests import LABEL_GATEWAY
-from kubeqpu.qpu_gateway.cluster.objects import (
-    QPUS,
-    APIServerError,
-    Manifest,
-    ObjectsAPI,
-    name_of,
-    version_of,
-)
+from kubeqpu.kube.errors import APIServerError
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import QPUS, Manifest, name_of, version_of
+from kubeqpu.kube.watches import ObjectWatch
+from kubeqpu.qpu_gateway.cluster.manifests import FIELD_MANAGER, LABEL_GATEWAY
 from kubeqpu.qpu_gateway.cluster.registrar import Registrar
 from kubeqpu.qpu_gateway.cluster.reporter import Reporter
-from kubeqpu.qpu_gateway.cluster.watches import ObjectWatch
 from kubeqpu.qpu_gateway.qpus import ServedQPU
 from kubeqpu.qpu_gateway.settings import ClusterSettings
 from kubeqpu.qpu_gateway.slots.board import SlotBoard
@@ -53,7 +48,7 @@ class Registration:
         slots: SlotBoard | None = None,
     ) -> None:
         self._qpus = qpus
-        objects = ObjectsAPI(api_client)
+        objects = ObjectsAPI(api_client, FIELD_MANAGER)
         self._registrars = {
             name: Registrar(objects, settings, pod or settings.gateway, served, self.refresh)
             for name, served in qpus.items()

@@ -11,17 +11,12 @@ from datetime import UTC, datetime
 import structlog
 
 from kubeqpu.common import api
+from kubeqpu.common.backoff import Backoff
 from kubeqpu.common.qpu import ConditionStatus
+from kubeqpu.kube.errors import CONFLICT, NOT_FOUND, APIServerError
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import QPUS, version_of
 from kubeqpu.proto.v1 import qpu_pb2
-from kubeqpu.qpu_gateway.backoff import Backoff
-from kubeqpu.qpu_gateway.cluster.objects import (
-    CONFLICT,
-    NOT_FOUND,
-    QPUS,
-    APIServerError,
-    ObjectsAPI,
-    version_of,
-)
 from kubeqpu.qpu_gateway.cluster.pacing import Budget, Pacer
 from kubeqpu.qpu_gateway.cluster.registrar import Registrar
 from kubeqpu.qpu_gateway.cluster.statuses import (

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.common.backoff import Backoff
 from kubeqpu.qpu_gateway.jobs import Submitter
 
 _LOG = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.common.backoff import Backoff
 from kubeqpu.qpu_gateway.errors import GatewayError, StoreUnavailableError
 from kubeqpu.qpu_gateway.slots.ledger import Ledger
 from kubeqpu.qpu_gateway.slots.slot import Slot

@@ -4,7 +4,7 @@ import threading
 
 import structlog
 
-from kubeqpu.qpu_gateway.backoff import Backoff
+from kubeqpu.common.backoff import Backoff
 from kubeqpu.qpu_gateway.errors import StoreUnavailableError
 
 _LOG = structlog.get_logger(__name__)

@@ -7,18 +7,10 @@ from contextlib import aclosing
 
 import structlog
 
-from kubeqpu.qpu_gateway.backoff import Backoff
-from kubeqpu.qpu_gateway.cluster.objects import (
-    GONE,
-    APIServerError,
-    Listing,
-    Manifest,
-    ObjectsAPI,
-    Resource,
-    WatchEvent,
-    name_of,
-    version_of,
-)
+from kubeqpu.common.backoff import Backoff
+from kubeqpu.kube.errors import GONE, APIServerError
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import Listing, Manifest, Resource, WatchEvent, name_of, version_of
 
 _LOG = structlog.get_logger(__name__)
 
@@ -37,6 +29,7 @@ class ObjectWatch:
         on_change: Called with an object that was made or changed.
         on_delete: Called with an object that is gone.
         selector: Labels of the objects to watch.
+        fields: Field selector of the objects to watch.
     """
 
     def __init__(
@@ -47,13 +40,14 @@ class ObjectWatch:
         on_change: Callable[[Manifest], None],
         on_delete: Callable[[Manifest], None],
         selector: str = "",
+        fields: str = "",
     ) -> None:
         self._objects = objects
         self._kind = kind
         self._on_list = on_list
         self._on_change = on_change
         self._on_delete = on_delete
-        self._selector = selector
+        self._chosen = (selector, fields)
         self._version = ""
         self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
 
@@ -90,12 +84,12 @@ class ObjectWatch:
         Raises:
             APIServerError: If that fails.
         """
-        self._take(await self._objects.list(self._kind, self._selector, seconds))
+        self._take(await self._objects.list(self._kind, *self._chosen, seconds))
 
     async def _follow(self) -> None:
         if not self._version:
-            self._take(await self._objects.list(self._kind, self._selector))
-        events = self._objects.watch(self._kind, self._version, self._selector)
+            self._take(await self._objects.list(self._kind, *self._chosen))
+        events = self._objects.watch(self._kind, self._version, *self._chosen)
         async with aclosing(events) as stream:
             async for event in stream:
                 self._handle(event)

@@ -4,7 +4,22 @@ import random
 import time
 from collections.abc import Callable
 
-from kubeqpu.qpu_gateway.batches import LONGEST_RETRY_SECONDS, choose_retry_seconds
+FIRST_RETRY_SECONDS = 0.25
+LONGEST_RETRY_SECONDS = 30.0
+
+
+def choose_retry_seconds(
+    attempt: int, generator: random.Random, longest_seconds: float = LONGEST_RETRY_SECONDS
+) -> float:
+    """Chooses how long to wait before trying again: exponential, with jitter.
+
+    Args:
+        attempt: Failures in a row, counted from 1.
+        generator: Source of the jitter, which keeps many processes from coming back at once.
+        longest_seconds: Longest wait.
+    """
+    longest = min(longest_seconds, FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 30))
+    return longest * generator.uniform(0.5, 1.0)
 
 
 class Backoff:
@@ -41,8 +56,8 @@ class Backoff:
         """
         if self.seconds_left == 0:
             self.failures += 1
-            wait = choose_retry_seconds(self.failures, self._random)
-            self._retry_at = self._clock() + min(wait, self._longest_seconds)
+            wait = choose_retry_seconds(self.failures, self._random, self._longest_seconds)
+            self._retry_at = self._clock() + wait
         return self.seconds_left
 
     def succeed(self) -> None:

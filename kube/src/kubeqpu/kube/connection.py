@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import structlog
 from kubernetes.aio import client, config
 
-from kubeqpu.qpu_gateway.settings import ConfigurationError
+from kubeqpu.kube.errors import NoClusterError
 
 _LOG = structlog.get_logger(__name__)
 
@@ -18,7 +18,7 @@ async def open_api_client() -> AsyncIterator[client.ApiClient]:
     A ServiceAccount's token is read again before it expires.
 
     Raises:
-        ConfigurationError: If neither is there.
+        NoClusterError: If neither is there.
     """
     configuration = client.Configuration()
     try:
@@ -27,9 +27,9 @@ async def open_api_client() -> AsyncIterator[client.ApiClient]:
         try:
             await config.load_kube_config(client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
-            raise ConfigurationError(
-                f"`cluster` is set, but this is no pod of a cluster ({outside}) and there is no "
-                f"kubeconfig ({error}); remove `cluster`, or set KUBECONFIG."
+            raise NoClusterError(
+                f"This is no pod of a cluster ({outside}) and there is no kubeconfig ({error}); "
+                "run in a pod, or set KUBECONFIG."
             ) from error
     async with client.ApiClient(configuration) as api_client:
         _LOG.info("Cluster connected", server=configuration.host)

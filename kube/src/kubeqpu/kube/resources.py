@@ -1,0 +1,100 @@
+"""Where objects are at the API server, and what all of them say of themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from pydantic import JsonValue
+
+from kubeqpu.common import api
+
+Manifest = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Where objects of a kind are.
+
+    Attributes:
+        group: API group; empty for the core group.
+        version: Version of the group.
+        plural: Name of the kind in paths.
+        namespace: Their namespace; None for a kind without, or for all namespaces.
+    """
+
+    group: str
+    version: str
+    plural: str
+    namespace: str | None = None
+
+    def within(self, namespace: str) -> "Resource":
+        """Gives the place of the same kind in one namespace."""
+        return replace(self, namespace=namespace)
+
+    def path(self, name: str = "", subresource: str = "") -> str:
+        """Gives the path of the kind, of one object, or of a part of it."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        place = [] if self.namespace is None else ["namespaces", self.namespace]
+        parts = [*place, self.plural, name, subresource]
+        return "/".join([root, *(quote(part, safe="") for part in parts if part)])
+
+
+QPUS = Resource(api.GROUP, api.VERSION, api.QPU.resource.plural)
+QPU_CLASSES = Resource(api.GROUP, api.VERSION, api.QPUClass.resource.plural)
+NODES = Resource("", "v1", "nodes")
+PODS = Resource("", "v1", "pods")
+EVENTS = Resource("events.k8s.io", "v1", "events")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All objects of a kind at one moment.
+
+    Attributes:
+        items: The objects.
+        resource_version: That moment; a watch goes on from it.
+    """
+
+    items: tuple[Manifest, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """One change.
+
+    Attributes:
+        type: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, which tells a version and no change.
+        object: The object as it is, or as it was last.
+    """
+
+    type: str
+    object: Manifest
+
+
+def name_of(manifest: Mapping[str, JsonValue]) -> str:
+    """Gives an object's name."""
+    return _metadata(manifest, "name")
+
+
+def namespace_of(manifest: Mapping[str, JsonValue]) -> str:
+    """Gives an object's namespace; empty for a kind without."""
+    return _metadata(manifest, "namespace")
+
+
+def version_of(manifest: Mapping[str, JsonValue]) -> str:
+    """Gives an object's resource version, or a list's."""
+    return _metadata(manifest, "resourceVersion")
+
+
+def uid_of(manifest: Mapping[str, JsonValue]) -> str:
+    """Gives an object's uid."""
+    return _metadata(manifest, "uid")
+
+
+def _metadata(manifest: Mapping[str, JsonValue], key: str) -> str:
+    metadata = manifest.get("metadata")
+    value = metadata.get(key) if isinstance(metadata, dict) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""Scores nodes by the QPUs whose slots they have, and says why."""

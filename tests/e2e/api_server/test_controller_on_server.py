@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from kubeqpu.admission import silence
-from kubeqpu.admission.classes import DEFAULT_ANNOTATION
 from kubeqpu.common import api
+from kubeqpu.common.names import ANNOTATION_DEFAULT_CLASS
 from tests.cluster import faults
 from tests.cluster.controlplane import API_SERVER
 from tests.cluster.errors import ClusterError
@@ -78,7 +78,9 @@ def launch(
 
 def default_classes(server: APIServer) -> dict[str, str]:
     return {
-        item["metadata"]["name"]: item["metadata"].get("annotations", {}).get(DEFAULT_ANNOTATION)
+        item["metadata"]["name"]: item["metadata"]
+        .get("annotations", {})
+        .get(ANNOTATION_DEFAULT_CLASS)
         for item in server.get("qpuclasses")["items"]
     }
 
@@ -95,7 +97,9 @@ def test_it_waits_for_its_definitions_and_makes_the_default_class(
     wait_until(lambda: default_classes(server) == {"standard": "true"}, "the class", seconds=15)
     assert "true" in server.kubectl("get", "qpuclass", "standard").splitlines()[1].split()
     # An admin who wants none says so.
-    server.kubectl("annotate", "--overwrite", "qpuclass/standard", f"{DEFAULT_ANNOTATION}=false")
+    server.kubectl(
+        "annotate", "--overwrite", "qpuclass/standard", f"{ANNOTATION_DEFAULT_CLASS}=false"
+    )
     time.sleep(3)
     assert default_classes(server) == {"standard": "false"}
     assert one.read("health_port", "/healthz") == "ok\n"

@@ -17,10 +17,9 @@ from kubeqpu.admission.cluster import Cluster
 from kubeqpu.admission.errors import ConflictError
 from kubeqpu.admission.telemetry import Telemetry
 from kubeqpu.common import api, placement
-from kubeqpu.common.names import DOMAIN
+from kubeqpu.common.names import ANNOTATION_DEFAULT_CLASS
 
 STANDARD = "standard"
-DEFAULT_ANNOTATION = f"{DOMAIN}/is-default-class"
 
 _LOG = structlog.get_logger(__name__)
 _LOOK_AGAIN_SECONDS = 300.0
@@ -37,7 +36,7 @@ class Verdict(Enum):
 
 def decide(classes: Sequence[api.ObjectMeta]) -> Verdict:
     """Decides from the metadata of all classes whether to make the default one."""
-    if any(found.annotations.get(DEFAULT_ANNOTATION) == "true" for found in classes):
+    if any(found.annotations.get(ANNOTATION_DEFAULT_CLASS) == "true" for found in classes):
         return Verdict.KEEP
     if any(found.name == STANDARD for found in classes):
         return Verdict.RESPECT
@@ -47,7 +46,7 @@ def decide(classes: Sequence[api.ObjectMeta]) -> Verdict:
 def make_standard() -> api.QPUClass:
     """Makes the class `standard`: no limits, the default."""
     made = api.class_object(placement.PlacementClass(name=STANDARD))
-    annotations = {DEFAULT_ANNOTATION: "true"}
+    annotations = {ANNOTATION_DEFAULT_CLASS: "true"}
     return made.model_copy(
         update={"metadata": api.ObjectMeta(name=STANDARD, annotations=annotations)}
     )

@@ -21,3 +21,22 @@ CA_FILE = f"/var/run/secrets/{DOMAIN}/ca.crt"
 ENV_TOKEN_FILE = "KUBEQPU_TOKEN_FILE"  # noqa: S105 - a name
 ENV_CA_FILE = "KUBEQPU_CA_FILE"
 METADATA_TENANT = "kubeqpu-tenant"
+
+# What pods ask with, and what the system answers with.
+ANNOTATION_CLASS = f"{DOMAIN}/class"
+ANNOTATION_MIN_QUBITS = f"{DOMAIN}/min-qubits"
+ANNOTATION_CIRCUIT_SHAPE = f"{DOMAIN}/circuit-shape"
+ANNOTATION_PLACEMENT = f"{DOMAIN}/placement"
+ANNOTATION_DEFAULT_CLASS = f"{DOMAIN}/is-default-class"
+ANNOTATION_WAKE = f"{DOMAIN}/wake"
+SCHEDULER = "kubeqpu-scheduler"
+
+
+def node_label_of_qpu(qpu: str) -> str:
+    """Gives the label of nodes that have slots of a QPU."""
+    return f"qpu.{DOMAIN}/{qpu}"
+
+
+def node_label_of_resource(resource: str) -> str:
+    """Gives the label of nodes that have slots of a resource, such as `slots.kubeqpu.io/qpu`."""
+    return f"slots.{resource}"

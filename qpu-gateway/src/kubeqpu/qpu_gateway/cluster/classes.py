@@ -18,8 +18,6 @@ from kubeqpu.qpu_gateway.settings import DEFAULT_CLASS
 
 _LOG = structlog.get_logger(__name__)
 
-ANNOTATION_DEFAULT = f"{names.DOMAIN}/is-default-class"
-
 
 @dataclass(frozen=True)
 class SeenClass:
@@ -46,7 +44,7 @@ def read_class(manifest: Manifest) -> SeenClass:
     metadata = found.metadata
     return SeenClass(
         plain=api.placement_class(found),
-        default=metadata.annotations.get(ANNOTATION_DEFAULT) == "true",
+        default=metadata.annotations.get(names.ANNOTATION_DEFAULT_CLASS) == "true",
         created_at=metadata.creation_timestamp or datetime.fromtimestamp(0, UTC),
     )
 

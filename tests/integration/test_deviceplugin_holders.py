@@ -45,6 +45,21 @@ async def test_a_start_and_an_end_are_reported_within_a_second(node: Node) -> No
         assert await eventually(lambda: gateway.holders == {}) < 1
 
 
+async def test_the_next_pod_of_a_name_is_another_holder_of_its_slot(node: Node) -> None:
+    gateway, _ = await start(node, slots=1)
+    pod = await node.kubelet.admit("pod-0", QPU)
+    await eventually(lambda: gateway.holders == {"fez-0": "tenant/pod-0"})
+    seen = len(gateway.requests)
+    # Before a List shows its end, as a StatefulSet does.
+    node.kubelet.end(pod)
+    await node.kubelet.admit("pod-0", QPU)
+    await eventually(
+        lambda: len(gateway.requests) > seen and gateway.holders == {"fez-0": "tenant/pod-0"}
+    )
+    told = [[line.pod for line in request.holders] for _, request in gateway.requests[seen:]]
+    assert [] in told
+
+
 async def test_lists_are_asked_for_at_most_five_times_a_second(node: Node) -> None:
     gateway, _ = await start(node, slots=40)
     await asyncio.sleep(2)

@@ -121,6 +121,28 @@ def test_a_slot_given_to_a_pod_that_never_started_is_free_again() -> None:
     assert holdings.held() == {}
 
 
+def test_a_slot_given_away_is_no_longer_its_old_holder_s() -> None:
+    holdings = steady()
+    assert holdings.allocate(["fez-0"], QPU, 6)
+    assert pods(holdings) == {"fez-1": "b"}
+    assert holdings.held() == {QPU: {"fez-0", "fez-1"}}
+    # A List that was asked for before may be of before.
+    assert not holdings.observe([holding("fez-0", "a"), holding("fez-1", "b")], 6.1, 5.9)
+    assert pods(holdings) == {"fez-1": "b"}
+    assert holdings.is_unsettled()
+    # The next pod of the same name is another.
+    assert holdings.observe([holding("fez-0", "a"), holding("fez-1", "b")], 6.2, 6.1)
+    assert pods(holdings) == {"fez-0": "a", "fez-1": "b"}
+    assert not holdings.is_unsettled()
+
+
+def test_giving_a_free_slot_away_ends_no_holding() -> None:
+    holdings = steady()
+    version = holdings.version
+    assert not holdings.allocate(["fez-7"], QPU, 6)
+    assert (holdings.version, pods(holdings)) == (version, {"fez-0": "a", "fez-1": "b"})
+
+
 LISTS = st.lists(
     st.one_of(
         st.none(),

@@ -91,10 +91,10 @@ class Board:
         self.ledger.inherit(listed)
         self.review()
 
-    def observe(self, listed: Iterable[Holding]) -> None:
-        """The kubelet said who holds what."""
+    def observe(self, listed: Iterable[Holding], asked_at: float | None = None) -> None:
+        """The kubelet said who holds what, after it was asked at a time by the monotonic clock."""
         before = self.holdings.held()
-        if self.holdings.observe(listed, time.monotonic()):
+        if self.holdings.observe(listed, time.monotonic(), asked_at):
             self.holders.raise_version()
         if self.holdings.held() != before:
             self.hold()
@@ -106,7 +106,8 @@ class Board:
 
     def allocate(self, resource: str, slots: Sequence[str]) -> None:
         """Slots were given to a container."""
-        self.holdings.allocate(slots, resource, time.monotonic())
+        if self.holdings.allocate(slots, resource, time.monotonic()):
+            self.holders.raise_version()
         self.ledger.give(slots)
         self.allocations.raise_version()
 

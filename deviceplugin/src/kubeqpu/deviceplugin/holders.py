@@ -96,7 +96,7 @@ class Holders:
             self._telemetry.succeed("pod_resources")
             self._backoff.succeed()
             self._report.succeed()
-            self._board.observe(_read_holdings(response))
+            self._board.observe(_read_holdings(response), started)
             self.listed.set()
             self._settle()
             self._beat()

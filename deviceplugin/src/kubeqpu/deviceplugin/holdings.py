@@ -47,19 +47,25 @@ class Holdings:
         self._good_since: float | None = None
         self.version = 0
 
-    def observe(self, listed: Iterable[Holding], now: float) -> bool:
+    def observe(
+        self, listed: Iterable[Holding], now: float, asked_at: float | None = None
+    ) -> bool:
         """Takes in a List; returns whether the holdings changed.
 
         Args:
             listed: All holdings in it. Kubelets before 1.34 also list pods that have ended, so a
                 slot may be there twice: then the one that came later has it.
             now: Monotonic seconds.
+            asked_at: When it was asked for; now if absent. What it says of a slot that was given
+                away since may be of before.
         """
         if self._good_since is None:
             self._good_since = now
         found: dict[str, Holding] = {}
         ended: set[Holding] = set()
         for holding in listed:
+            if asked_at is not None and self._was_given(holding.slot, asked_at):
+                continue
             other = found.get(holding.slot)
             if holding in self._ended:
                 ended.add(holding)
@@ -77,6 +83,10 @@ class Holdings:
         self._believed = after
         self.version += 1
         return True
+
+    def _was_given(self, slot: str, asked_at: float) -> bool:
+        given = self._allocated.get(slot)
+        return given is not None and given[1] >= asked_at
 
     def _keep(self, found: Mapping[str, Holding], now: float) -> dict[str, Holding]:
         """Finds the holdings that are not listed and believed all the same."""
@@ -105,10 +115,21 @@ class Holdings:
         self._good_since = None
         self._lacking = {}
 
-    def allocate(self, slots: Iterable[str], resource: str, now: float) -> None:
-        """Notes that slots were given away, before any List shows by whom they are held."""
+    def allocate(self, slots: Iterable[str], resource: str, now: float) -> bool:
+        """Notes that slots were given away, before any List shows by whom they are held.
+
+        Whoever held one until now does no longer: else the kubelet could not give it again.
+
+        Returns:
+            Whether a holding ended.
+        """
+        has_ended = False
         for slot in slots:
             self._allocated[slot] = (resource, now)
+            has_ended |= self._believed.pop(slot, None) is not None
+            self._lacking.pop(slot, None)
+        self.version += has_ended
+        return has_ended
 
     def is_unsettled(self) -> bool:
         """Tells whether the next List is awaited: for a holder, or for an end."""

@@ -47,9 +47,7 @@ class Holdings:
         self._good_since: float | None = None
         self.version = 0
 
-    def observe(
-        self, listed: Iterable[Holding], now: float, asked_at: float | None = None
-    ) -> bool:
+    def observe(self, listed: Iterable[Holding], now: float, asked_at: float | None = None) -> bool:
         """Takes in a List; returns whether the holdings changed.
 
         Args:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.cluster import builder, processes, programs
+from tests.cluster import builder, images, processes, programs
 from tests.cluster.addons import postgresql, prometheus
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
@@ -14,6 +14,8 @@ from tests.cluster.layout import cache_folder
 from tests.cluster.progress import Progress
 from tests.cluster.requirements import missing
 from tests.cluster.spec import DEFAULT_NAME, ClusterSpec, known, parse_addons
+
+GIB = 1024**3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     logs = command("logs", "show the ends of the logs")
     logs.add_argument("processes", nargs="*", metavar="PROCESS", help="as status lists them (all)")
     logs.add_argument("--lines", type=int, default=20, help="how many lines each (%(default)s)")
+    prune = commands.add_parser("prune", help="remove the layers of built images")
+    prune.add_argument("--above", type=float, default=0.0, metavar="GIB",
+                       help="only if they take more than this (%(default)s)")  # fmt: skip
     build = commands.add_parser("build", help="build every program the cluster can run")
     build.add_argument("--background", action="store_true", help="return at once and build on")
     return top
@@ -78,6 +83,8 @@ def run(arguments: argparse.Namespace, progress: Progress) -> int:
     """Carry out one command, and let errors through."""
     if arguments.command == "build":
         return build(background=arguments.background, progress=progress)
+    if arguments.command == "prune":
+        return prune(arguments.above, progress)
     if arguments.command in {"up", "check"}:
         spec = spec_of(arguments)
         if arguments.command == "check":
@@ -105,6 +112,15 @@ def build(*, background: bool, progress: Progress) -> int:
         return 0
     builder.build_everything(progress.report)
     progress.report(f"everything is built, in {cache_folder()}")
+    return 0
+
+
+def prune(above_gib: float, progress: Progress) -> int:
+    """Remove the layers of built images if they take more than a limit."""
+    kept = images.Images(builder.Builder(progress.report), progress.report)
+    held_gib = kept.prune(int(above_gib * GIB)) / GIB
+    done = "removed" if held_gib > above_gib else "kept"
+    print(f"{held_gib:.1f} GiB of layers {done}, in {cache_folder()}")
     return 0
 
 

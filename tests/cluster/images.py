@@ -125,6 +125,21 @@ class Images:
         draft.replace(target)
         return Image(reference, target)
 
+    def prune(self, above_bytes: int) -> int:
+        """Remove buildah's storage, where the layers of all builds stay, if it is larger.
+
+        The next builds make their layers anew, in a few minutes. Nobody may be building.
+
+        Returns:
+            How many bytes it held; they are freed if that is more than the limit.
+        """
+        storage = self.builder.cache / "buildah"
+        held = sum(path.lstat().st_size for path in storage.rglob("*") if not path.is_dir())
+        if held > above_bytes:
+            with self.builder.one_at_a_time("images"):
+                shutil.rmtree(storage)
+        return held
+
     def is_made(self, name: str) -> bool:
         """Whether the image of one of the cluster's own programs is in the cache."""
         return self._of_program(name).archive.exists()

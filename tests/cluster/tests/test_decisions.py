@@ -11,7 +11,9 @@ import pytest
 
 from tests.cluster import cli, network, nodeconfig, programs
 from tests.cluster.addons.discovery import targets
+from tests.cluster.builder import Builder
 from tests.cluster.errors import ClusterError
+from tests.cluster.images import Images
 from tests.cluster.network import Addresses
 from tests.cluster.spec import Addon, ClusterSpec, merge, parse_addons
 
@@ -127,3 +129,15 @@ def test_prometheus_scrapes_annotated_running_pods_through_the_api_server() -> N
         "/api/v1/namespaces/ns/pods/https:special:1/proxy/m",
     ]
     assert {target["targets"][0] for target in found} == {"10.1.0.1:6443"}
+
+
+def test_layers_are_removed_only_above_the_limit(tmp_path: Path) -> None:
+    kept = Images(Builder(print, cache=tmp_path), print)
+    layer = tmp_path / "buildah" / "root" / "layer"
+    layer.parent.mkdir(parents=True)
+    layer.write_bytes(b"x" * 1000)
+    assert kept.prune(1000) == 1000
+    assert layer.exists()
+    assert kept.prune(999) == 1000
+    assert not layer.exists()
+    assert kept.prune(0) == 0

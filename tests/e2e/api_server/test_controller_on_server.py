@@ -4,15 +4,12 @@ It is uid 65532, without capabilities to write, on a read-only root with an empt
 stand in for gateways: they renew Leases and write status as those do.
 """
 
-import base64
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import yaml
 
 from kubeqpu.admission import silence
 from kubeqpu.common import api
@@ -30,50 +27,9 @@ from tests.e2e.api_server.controller import (
     Gateway,
 )
 from tests.e2e.api_server.server import APIServer
-from tools import chart, crds
+from tools import crds
 
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-
-
-@pytest.fixture(scope="module")
-def kubeconfig(server: APIServer) -> Iterator[str]:
-    """The kubeconfig of the chart's ServiceAccount, with its rights and its Lease in place."""
-    server.make_namespace(NAMESPACE)
-    kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease"}
-    ours = [
-        item
-        for item in yaml.safe_load_all(chart.render())
-        if item and item["kind"] in kinds and item["metadata"]["name"] == ACCOUNT
-    ]
-    assert {item["kind"] for item in ours} == kinds
-    server.apply(*ours)
-    token = server.kubectl("create", "token", ACCOUNT, f"--namespace={NAMESPACE}").strip()
-    content = yaml.safe_load(server.cluster.kubeconfig.read_text())
-    content["users"][0]["user"] = {"token": token}
-    for entry in content["clusters"]:
-        if path := entry["cluster"].pop("certificate-authority", None):
-            data = base64.b64encode(Path(path).read_bytes()).decode()
-            entry["cluster"]["certificate-authority-data"] = data
-    yield yaml.safe_dump(content)
-    for item in ours:
-        where = f"--namespace={NAMESPACE}"
-        server.kubectl("delete", item["kind"], ACCOUNT, where, "--ignore-not-found")
-
-
-@pytest.fixture
-def launch(
-    kubeconfig: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], Controller]]:
-    """Starts controllers that end with the test; those still alive end cleanly."""
-    started: list[Controller] = []
-
-    def start(name: str) -> Controller:
-        started.append(Controller(kubeconfig, tmp_path / f"{name}.log", name))
-        return started[-1]
-
-    yield start
-    codes = [one.end() for one in started if one.process.poll() is None]
-    assert set(codes) <= {0}
 
 
 def default_classes(server: APIServer) -> dict[str, str]:
@@ -223,6 +179,8 @@ class TestQPUs:
         ("list", "namespaces"),
         ("list", "customresourcedefinitions"),
         ("create", "events"),
+        ("create", "nodes"),
+        ("delete", "nodes"),
     ],
 )
 def test_it_may_do_no_more_than_it_does(server: APIServer, question: tuple[str, str]) -> None:

@@ -14,6 +14,7 @@ from kubeqpu.admission.cluster import Cluster
 
 Object = dict[str, Any]
 _GROUP = "/apis/kubeqpu.io/v1alpha1"
+_NODES = "/api/v1/nodes"
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/quantum/leases"
 
 
@@ -25,6 +26,7 @@ class APIStandIn:
         objects: By path.
         requests: Method and path of every request.
         down: Whether it answers 503 to everything.
+        refused_nodes: Nodes that it forbids to change.
         before_write: Runs before a write is looked at, as another writer would.
         posted: Events.
     """
@@ -34,6 +36,7 @@ class APIStandIn:
     posted: list[Object] = field(default_factory=list)
     kinds: list[str] = field(default_factory=lambda: ["qpus", "qpuclasses"])
     down: bool = False
+    refused_nodes: set[str] = field(default_factory=set)
     before_write: Callable[[], None] = lambda: None
     _version: int = 1
 
@@ -53,6 +56,19 @@ class APIStandIn:
         annotations = {} if default is None else {"kubeqpu.io/is-default-class": default}
         self.put(f"{_GROUP}/qpuclasses/{name}",
                  {"metadata": {"name": name, "annotations": annotations}})  # fmt: skip
+
+    def put_node(self, name: str, **labels: str) -> None:
+        self.put(f"{_NODES}/{name}", {"metadata": {"name": name, "labels": labels}})
+
+    def delete_node(self, name: str) -> None:
+        del self.objects[f"{_NODES}/{name}"]
+
+    def labels(self, node: str) -> dict[str, str]:
+        found: dict[str, str] = self.objects[f"{_NODES}/{node}"]["metadata"]["labels"]
+        return found
+
+    def node_names(self) -> set[str]:
+        return {path.removeprefix(f"{_NODES}/") for path in self.objects if _NODES in path}
 
     def put(self, path: str, content: Object) -> None:
         self._version += 1
@@ -77,14 +93,19 @@ class APIStandIn:
         if self.down:
             return _refuse(503, "the server is currently unable to handle the request")
         if request.method == "GET":
-            return self._get(request.path)
+            return self._get(request)
         self.before_write()
         body = yaml.safe_load(await request.text())
         if request.method == "POST":
             return self._post(request.path, body)
+        if request.path.startswith(_NODES):
+            return self._merge(request, body)
         return self._patch(request.path, body)
 
-    def _get(self, path: str) -> web.Response:
+    def _get(self, request: web.Request) -> web.Response:
+        path = request.path
+        if path == _NODES:
+            return self._list_nodes(request)
         if path.rstrip("/") == _GROUP:
             if not self.kinds:
                 return _refuse(404, "not found")
@@ -98,6 +119,24 @@ class APIStandIn:
         if path not in self.objects:
             return _refuse(404, "not found")
         return _answer(self.objects[path])
+
+    def _list_nodes(self, request: web.Request) -> web.Response:
+        assert "as=PartialObjectMetadataList" in request.headers["Accept"]
+        start, size = int(request.query.get("continue", 0)), int(request.query["limit"])
+        found = [one for path, one in sorted(self.objects.items()) if path.startswith(_NODES)]
+        rest = {"continue": str(start + size)} if start + size < len(found) else {}
+        return _answer({"items": found[start : start + size], "metadata": rest})
+
+    def _merge(self, request: web.Request, body: Object) -> web.Response:
+        assert request.content_type == "application/merge-patch+json"
+        if request.path not in self.objects:
+            return _refuse(404, "not found")
+        name = request.path.removeprefix(f"{_NODES}/")
+        if name in self.refused_nodes:
+            return _refuse(403, f"node {name} is forbidden")
+        merged = {**self.labels(name), **body["metadata"]["labels"]}
+        self.put_node(name, **{key: value for key, value in merged.items() if value is not None})
+        return _answer(self.objects[request.path])
 
     def _post(self, path: str, body: Object) -> web.Response:
         if path.endswith("/events"):
@@ -129,8 +168,8 @@ class APIStandIn:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[APIStandIn, Cluster]]:
-    """Serves a stand-in, and gives it with a client for it."""
+async def serving_objects() -> AsyncIterator[tuple[APIStandIn, client.ApiClient]]:
+    """Serves a stand-in, and gives it with a connection to it."""
     stand_in = APIStandIn()
     application = web.Application()
     handler: Callable[[web.Request], Awaitable[web.Response]] = stand_in.handle
@@ -143,9 +182,16 @@ async def serving() -> AsyncIterator[tuple[APIStandIn, Cluster]]:
     configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
     try:
         async with client.ApiClient(configuration) as api_client:
-            yield stand_in, Cluster(api_client, "quantum")
+            yield stand_in, api_client
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[APIStandIn, Cluster]]:
+    """Serves a stand-in, and gives it with a client for it."""
+    async with serving_objects() as (stand_in, api_client):
+        yield stand_in, Cluster(api_client, "quantum")
 
 
 def _answer(content: Object) -> web.Response:

@@ -1,9 +1,9 @@
-"""The controller: watches, judges and makes the default class, while it holds the Lease."""
+"""The controller: watches, judges, labels nodes and makes the default class, while it leads."""
 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 
@@ -14,10 +14,12 @@ from kubeqpu.admission.classes import DefaultClass
 from kubeqpu.admission.cluster import Cluster
 from kubeqpu.admission.elector import Elector
 from kubeqpu.admission.health import Limits, Moment
+from kubeqpu.admission.labeller import NodeLabeller
 from kubeqpu.admission.leases import Lease
 from kubeqpu.admission.liveness import serve_health
 from kubeqpu.admission.loops import Loop, Progress
 from kubeqpu.admission.monitor import Monitor
+from kubeqpu.admission.nodes import FIELD_MANAGER
 from kubeqpu.admission.observations import Observations
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.admission.telemetry import Telemetry
@@ -25,10 +27,13 @@ from kubeqpu.admission.watch import Watch, quieten_kopf
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
+from kubeqpu.kube.objects import ObjectsAPI
 
 _LOG = structlog.get_logger(__name__)
-# A round is a few requests of at most 5 s each; that of the class may wait between its looks.
-_STALL_SECONDS = {"watch": 30.0, "election": 30.0, "health": 60.0, "classes": 360.0}
+# A round is a few requests of some seconds each; some wait for long between their looks.
+_STALL_SECONDS = {
+    "watch": 30.0, "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
+}  # fmt: skip
 
 
 def tell_time() -> Moment:
@@ -52,14 +57,16 @@ async def run_controller(settings: ControllerSettings) -> None:
         cluster = Cluster(api_client, settings.namespace)
         identity = f"{settings.pod_name}_{uuid.uuid4().hex[:8]}"
         elector = Elector(cluster, settings.lease, identity)
-        loops = _build_loops(settings, cluster, elector, progress, telemetry)
+        labeller = NodeLabeller(ObjectsAPI(api_client, FIELD_MANAGER), elector.is_leader, telemetry)
+        labels = Loop("labels", labeller.step, progress, telemetry)
+        loops = (*_build_loops(settings, cluster, elector, progress, telemetry), labels)
         with closing(server):
             async with serve_health(
                 progress.find_stalled, settings.health_address, settings.health_port
             ) as health_port:
                 _LOG.info("Controller started", identity=identity, health_port=health_port,
                           metrics_port=server.port)  # fmt: skip
-                async with _running(loops):
+                async with _running(loops, labeller.watch(labels.wake)):
                     await until_stopped()
                 # Nothing of ours writes any more, so that a successor may.
                 await elector.release()
@@ -110,8 +117,10 @@ def _build_loops(
 
 
 @asynccontextmanager
-async def _running(loops: Sequence[Loop]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(loop.run()) for loop in loops]
+async def _running(
+    loops: Sequence[Loop], *others: Coroutine[None, None, None]
+) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(one) for one in (*(loop.run() for loop in loops), *others)]
     try:
         yield
     finally:

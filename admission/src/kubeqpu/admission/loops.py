@@ -9,6 +9,7 @@ import structlog
 
 from kubeqpu.admission.errors import ClusterError
 from kubeqpu.admission.telemetry import Telemetry
+from kubeqpu.kube.errors import APIServerError
 
 _LOG = structlog.get_logger(__name__)
 _MAX_BACKOFF_SECONDS = 8.0
@@ -106,5 +107,5 @@ class Loop:
             return
         self._failure = failure
         # What the API server did needs no stack; what we did does.
-        unforeseen = not isinstance(error, ClusterError)
+        unforeseen = not isinstance(error, (ClusterError, APIServerError))
         _LOG.warning("Loop failed", loop=self._name, error=str(error), exc_info=unforeseen)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -17,6 +17,8 @@ TIMEOUT_SECONDS = 10.0
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_PAGE_SIZE = 500
 
 
 class ObjectsAPI:
@@ -61,12 +63,21 @@ class ObjectsAPI:
         return await self._apply(kind, manifest, "status", seconds)
 
     async def create(
-        self, kind: Resource, manifest: Manifest, seconds: float = TIMEOUT_SECONDS
+        self,
+        kind: Resource,
+        manifest: Manifest,
+        seconds: float = TIMEOUT_SECONDS,
+        part: str = "",
     ) -> Manifest:
-        """Creates an object; status 409 if there is one of its name."""
+        """Creates an object, or a part of one such as its `binding`.
+
+        Status 409 if there is one of its name, or the object does not take the part any more.
+        """
         query = {"fieldManager": self._manager}
-        async with _translated(f"create {kind.plural}/{name_of(manifest)}", seconds):
-            return await _read(await self._send("POST", kind.path(), query, manifest, _JSON))
+        path = kind.path(name_of(manifest), part) if part else kind.path()
+        what = f"{kind.plural}/{name_of(manifest)}" + (f"/{part}" if part else "")
+        async with _translated(f"create {what}", seconds):
+            return await _read(await self._send("POST", path, query, manifest, _JSON))
 
     async def merge(
         self, kind: Resource, name: str, patch: Manifest, seconds: float = TIMEOUT_SECONDS
@@ -92,10 +103,39 @@ class ObjectsAPI:
             version_of(listing),
         )
 
+    async def list_metadata(
+        self, kind: Resource, page_size: int = _PAGE_SIZE, seconds: float = TIMEOUT_SECONDS
+    ) -> AsyncGenerator[tuple[Manifest, ...], None]:
+        """Yields the metadata of all objects, page by page, for kinds of many or large ones.
+
+        Args:
+            kind: Which objects.
+            page_size: How many at once, at most.
+            seconds: How long each page may take.
+        """
+        query = {"limit": str(page_size)}
+        while True:
+            async with _translated(f"list {kind.plural}", seconds):
+                response = await self._send("GET", kind.path(), query, accept=_METADATA_LIST)
+                page = await _read(response)
+            items, metadata = page.get("items"), page.get("metadata")
+            yield tuple(map(_manifest, items)) if isinstance(items, list) else ()
+            following = metadata.get("continue") if isinstance(metadata, dict) else None
+            if not isinstance(following, str) or not following:
+                return
+            query["continue"] = following
+
     async def watch(
-        self, kind: Resource, resource_version: str, selector: str = "", fields: str = ""
+        self,
+        kind: Resource,
+        resource_version: str,
+        selector: str = "",
+        fields: str = "",
+        on_open: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Yields changes after a version until the server ends the watch.
+
+        Calls `on_open` when the server agrees, which may be long before the first change.
 
         The library's own watch is not used: it starts again at once and for ever whatever the
         server says, and opens a second connection with default settings.
@@ -115,6 +155,7 @@ class ObjectsAPI:
             response = await self._send("GET", kind.path(), query, limit=WATCH_SECONDS + 15.0)
             try:
                 await _check(response)
+                on_open()
                 async for line in response.content:
                     yield _event(line)
             finally:
@@ -139,8 +180,9 @@ class ObjectsAPI:
         content_type: str = "",
         *,
         limit: float | None = None,
+        accept: str = _JSON,
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": _JSON} | ({"Content-Type": content_type} if content_type else {})
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
         request = await self._client.param_serialize(
             method=method,
             resource_path=path,

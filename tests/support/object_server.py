@@ -1,4 +1,4 @@
-"""A stand-in for the API server, as far as a gateway speaks to it; it breaks when told to."""
+"""A stand-in for the API server, as far as our components speak to it; it breaks when told to."""
 
 import asyncio
 import contextlib
@@ -106,8 +106,12 @@ class ObjectServer:
         if parts[0] == "namespaces":
             parts = parts[2:]
         plural, name, *rest = [*parts, ""] if len(parts) == 1 else parts
+        if request.method == "POST":
+            return await self._create(request, plural, name, rest)
         if not name:
             return await self._list(request, plural)
+        if request.content_type == "application/merge-patch+json":
+            return await self._merge(request, plural, name)
         if request.method == "PATCH":
             return await self._apply(request, plural, name, rest == ["status"])
         found = self.get(plural, name)
@@ -134,6 +138,36 @@ class ObjectServer:
         if made != old:
             made = self.put(plural, made)
         return web.json_response(made, status=200 if old else 201)
+
+    async def _create(
+        self, request: web.Request, plural: str, name: str, rest: list[str]
+    ) -> web.Response:
+        sent = json.loads(await request.text())
+        if rest == ["binding"]:
+            return self._bind(name, sent)
+        if self.get(plural, sent["metadata"]["name"]) is not None:
+            return _refuse(409, f"{sent['metadata']['name']} already exists")
+        return web.json_response(self.put(plural, sent), status=201)
+
+    def _bind(self, name: str, binding: Object) -> web.Response:
+        pod = self.get("pods", name)
+        if pod is None:
+            return _refuse(404, f"{name} not found")
+        if binding["metadata"]["uid"] != pod["metadata"]["uid"]:
+            return _refuse(409, "Precondition failed: UID in precondition")
+        if pod["spec"].get("nodeName"):
+            return _refuse(409, f"pod {name} is already assigned to node")
+        annotations = pod["metadata"].get("annotations", {}) | binding["metadata"]["annotations"]
+        metadata = {**pod["metadata"], "annotations": annotations}
+        spec = {**pod["spec"], "nodeName": binding["target"]["name"]}
+        self.put("pods", {**pod, "metadata": metadata, "spec": spec})
+        return web.json_response({"kind": "Status", "status": "Success"}, status=201)
+
+    async def _merge(self, request: web.Request, plural: str, name: str) -> web.Response:
+        found = self.get(plural, name)
+        if found is None:
+            return _refuse(404, f"{name} not found")
+        return web.json_response(self.put(plural, _merged(found, json.loads(await request.text()))))
 
     async def _list(self, request: web.Request, plural: str) -> web.StreamResponse:
         if request.query.get("watch") != "true":
@@ -162,6 +196,18 @@ class ObjectServer:
         for queue, watched in self._watches.items():
             if watched == plural:
                 queue.put_nowait({"type": kind, "object": manifest})
+
+
+def _merged(old: Object, patch: Object) -> Object:
+    made = dict(old)
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            made[key] = _merged(made.get(key, {}), value)
+        elif value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return made
 
 
 def _refuse(status: int, message: str) -> web.Response:

@@ -30,6 +30,11 @@ class ObjectWatch:
         on_delete: Called with an object that is gone.
         selector: Labels of the objects to watch.
         fields: Field selector of the objects to watch.
+
+    Attributes:
+        heard_at: When the API server last told something, by `time.monotonic`; None before the
+            first list. A sound watch hears at least a bookmark every minute.
+        lost_at: Since when it does not answer; None while it does.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class ObjectWatch:
         self._chosen = (selector, fields)
         self._version = ""
         self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
+        self.heard_at: float | None = None
+        self.lost_at: float | None = None
 
     async def run(self) -> None:
         """Watches until cancelled; no error ends it."""
@@ -72,10 +79,13 @@ class ObjectWatch:
                 _LOG.exception("Watch failed", resource=self._kind.plural)
             else:
                 if time.monotonic() - began >= _SOUND_SECONDS:
+                    self._hear()
                     self._backoff.succeed()
                     continue
             if time.monotonic() - began >= _SOUND_SECONDS:
                 self._backoff.succeed()
+            if self.lost_at is None:
+                self.lost_at = time.monotonic()
             await asyncio.sleep(self._backoff.fail())
 
     async def list_once(self, seconds: float) -> None:
@@ -89,13 +99,17 @@ class ObjectWatch:
     async def _follow(self) -> None:
         if not self._version:
             self._take(await self._objects.list(self._kind, *self._chosen))
-        events = self._objects.watch(self._kind, self._version, *self._chosen)
+        events = self._objects.watch(self._kind, self._version, *self._chosen, self._hear)
         async with aclosing(events) as stream:
             async for event in stream:
                 self._handle(event)
 
+    def _hear(self) -> None:
+        self.heard_at, self.lost_at = time.monotonic(), None
+
     def _take(self, listing: Listing) -> None:
         self._on_list(listing.items)
+        self._hear()
         self._version = listing.resource_version
 
     def _handle(self, event: WatchEvent) -> None:
@@ -105,3 +119,4 @@ class ObjectWatch:
             _LOG.debug("Object deleted", resource=self._kind.plural, name=name_of(event.object))
             self._on_delete(event.object)
         self._version = version_of(event.object) or self._version
+        self._hear()

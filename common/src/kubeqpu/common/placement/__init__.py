@@ -17,6 +17,11 @@ from kubeqpu.common.placement.policy import (
     Weights,
 )
 from kubeqpu.common.placement.score import Score, score
+from kubeqpu.common.placement.wishes import (
+    parse_circuit_shape,
+    parse_min_qubits,
+    raise_min_qubits,
+)
 
 __all__ = [
     "DEFAULT_SHAPE",
@@ -32,6 +37,9 @@ __all__ = [
     "SimulatorPolicy",
     "Weights",
     "fits",
+    "parse_circuit_shape",
+    "parse_min_qubits",
     "place",
+    "raise_min_qubits",
     "score",
 ]

@@ -1,0 +1,202 @@
+"""Why a pod was placed where it was: for programs as JSON, for people as a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from pydantic import JsonValue
+
+from kubeqpu.common.placement import PlacementClass, Score, score
+from kubeqpu.scheduler_extender.decisions import Passed
+from kubeqpu.scheduler_extender.qpus import SeenQPU
+from kubeqpu.scheduler_extender.questions import Question
+from kubeqpu.scheduler_extender.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A node that a pod may be placed on.
+
+    Attributes:
+        node: Its name.
+        total: Its score.
+        qpus: The QPU that it owes that to, for each question.
+    """
+
+    node: str
+    total: float
+    qpus: tuple[SeenQPU, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a pod, with all that it was decided from.
+
+    Attributes:
+        decided_at: When, with time zone.
+        questions: What the pod asked; nothing if it needs no QPU.
+        wanted: The class.
+        choices: The nodes that it may be placed on, best first.
+        considered: How many nodes were asked about.
+        passing: How many passed.
+        anew: Whether what the scheduler was answered is not known any more.
+    """
+
+    decided_at: datetime
+    questions: tuple[Question, ...] = ()
+    wanted: PlacementClass | None = None
+    choices: tuple[Choice, ...] = ()
+    considered: int = 0
+    passing: int = 0
+    anew: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a pod was placed where it was.
+
+    Attributes:
+        annotation: As JSON.
+        sentence: For people.
+    """
+
+    annotation: str
+    sentence: str
+
+
+def keep_decision(tables: Sequence[Table], passed: Passed, now: datetime) -> Decision:
+    """Keeps what is needed to explain an answer later, when the data has moved on."""
+    nodes = [*zip(passed.nodes, passed.totals, strict=True)]
+    if passed.next_best:
+        lowest = min(table.total_of(passed.next_best) for table in tables)
+        nodes.append((passed.next_best, lowest))
+    return Decision(
+        decided_at=now,
+        questions=tuple(table.question for table in tables),
+        wanted=tables[0].wanted,
+        choices=tuple(_choose(tables, node, total) for node, total in nodes),
+        considered=passed.considered,
+        passing=passed.passing,
+    )
+
+
+def decide_anew(tables: Sequence[Table], node: str, now: datetime) -> Decision:
+    """Makes up for a decision that is not known any more, for the node that it chose."""
+    total = max(0.0, min(table.total_of(node) for table in tables))
+    return Decision(
+        decided_at=now,
+        questions=tuple(table.question for table in tables),
+        wanted=tables[0].wanted,
+        choices=(_choose(tables, node, total),),
+        considered=1,
+        passing=1,
+        anew=True,
+    )
+
+
+def explain(decision: Decision, node: str) -> Explanation | None:
+    """Explains why a pod was placed on a node; None if the decision says nothing about it."""
+    chosen = next((item for item in decision.choices if item.node == node), None)
+    if chosen is None or decision.wanted is None or not chosen.qpus:
+        return None
+    scores = [
+        _score(seen, decision, question)
+        for seen, question in zip(chosen.qpus, decision.questions, strict=True)
+    ]
+    # The smallest decided.
+    place = min(range(len(scores)), key=lambda index: scores[index].total)
+    others = [index for index in range(len(scores)) if index != place]
+    second = _find_runner_up(decision, chosen, place)
+    seen, best = chosen.qpus[place], scores[place]
+    data_age = (decision.decided_at - seen.seen_at).total_seconds()
+    content: dict[str, JsonValue] = {
+        "node": node,
+        "qpu": best.qpu,
+        "class": decision.wanted.name,
+        "resource": decision.questions[place].demand.resource,
+        "score": _round(best.total),
+        "parts": {
+            "wait": _round(best.wait),
+            "fidelity": _round(best.fidelity),
+            "freshness": _round(best.freshness),
+            "utilisation": _round(best.utilisation),
+        },
+        "considered": decision.considered,
+        "passing": decision.passing,
+        "dataAgeSeconds": round(max(0.0, data_age), 1),
+        "decidedAt": decision.decided_at.isoformat(timespec="milliseconds"),
+    }
+    if seen.plain.calibration is not None:
+        age = (decision.decided_at - seen.plain.calibration.time).total_seconds()
+        content["calibrationAgeSeconds"] = round(age)
+    if second is not None:
+        content["runnerUp"] = {
+            "node": second.node,
+            "qpu": second.qpus[place].plain.name,
+            "score": _round(second.total),
+        }
+    if others:
+        content["others"] = [
+            {
+                "resource": decision.questions[index].demand.resource,
+                "qpu": scores[index].qpu,
+                "score": _round(scores[index].total),
+            }
+            for index in others
+        ]
+    if decision.anew:
+        content["decidedAnew"] = True
+    sentence = _tell(decision, node, best, second, place, data_age)
+    return Explanation(orjson.dumps(content).decode(), sentence)
+
+
+def _tell(
+    decision: Decision,
+    node: str,
+    best: Score,
+    second: Choice | None,
+    place: int,
+    data_age_seconds: float,
+) -> str:
+    class_name = decision.wanted.name if decision.wanted else ""
+    text = (
+        f"QPU {best.qpu} on node {node} scored {best.total:.3f} of 1 for class {class_name} "
+        f"(wait {best.wait:.2f}, fidelity {best.fidelity:.2f}, freshness {best.freshness:.2f}, "
+        f"free slots {best.utilisation:.2f})"
+    )
+    if decision.anew:
+        text += ", judged again as it was bound, for the first judgement was lost in a restart"
+    elif second is not None:
+        relation = "ahead of" if second.total <= best.total else "behind"
+        text += (
+            f", {relation} QPU {second.qpus[place].plain.name} on node {second.node} at "
+            f"{second.total:.3f}"
+        )
+    if not decision.anew:
+        text += f"; {decision.passing} of {decision.considered} nodes passed"
+    return f"{text}; the QPU was last heard of {max(0.0, data_age_seconds):.0f} s before."
+
+
+def _find_runner_up(decision: Decision, chosen: Choice, place: int) -> Choice | None:
+    """Finds the best other node with another QPU, or with the same if there is no other."""
+    rest = [item for item in decision.choices if item.node != chosen.node and item.qpus]
+    name = chosen.qpus[place].plain.name
+    return next((item for item in rest if item.qpus[place].plain.name != name), None) or next(
+        iter(rest), None
+    )
+
+
+def _choose(tables: Sequence[Table], node: str, total: float) -> Choice:
+    found = [table.best_qpu(node) for table in tables]
+    qpus = tuple(seen for seen in found if seen is not None)
+    return Choice(node, total, qpus if len(qpus) == len(found) else ())
+
+
+def _score(seen: SeenQPU, decision: Decision, question: Question) -> Score:
+    wanted = decision.wanted or PlacementClass()
+    return score(seen.plain, wanted.weights, question.shape or wanted.shape, decision.decided_at)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,137 @@
+"""Answers the scheduler over HTTP."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+
+from kubeqpu.scheduler_extender import wire
+from kubeqpu.scheduler_extender.binding import Binder
+from kubeqpu.scheduler_extender.errors import LargeRequestError, RequestError, SlowRequestError
+from kubeqpu.scheduler_extender.placements import Placements
+from kubeqpu.scheduler_extender.telemetry import Telemetry
+
+_LOG = structlog.get_logger(__name__)
+
+MOST_BYTES = 32 * 2**20
+# One read fetches the names of 5,000 nodes.
+_READ_BYTES = 2**20
+# The scheduler keeps one connection, however long no pod comes.
+_KEEP_ALIVE_SECONDS = 2 * 3600.0
+# Those under way are finished.
+_SHUTDOWN_SECONDS = 1.0
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """The four verbs.
+
+    Args:
+        placements: Decides.
+        binder: Binds.
+        telemetry: Counts requests.
+        timeout_seconds: How long a request may take to arrive.
+    """
+
+    def __init__(
+        self,
+        placements: Placements,
+        binder: Binder,
+        telemetry: Telemetry,
+        timeout_seconds: float,
+    ) -> None:
+        self._placements = placements
+        self._binder = binder
+        self._telemetry = telemetry
+        self._timeout_seconds = timeout_seconds
+
+    @asynccontextmanager
+    async def serve(self, address: str, port: int) -> AsyncIterator[int]:
+        """Serves while the context is open; gives the port.
+
+        Args:
+            address: Where to listen.
+            port: Port to listen on; 0 lets the system choose.
+        """
+        application = web.Application(client_max_size=MOST_BYTES)
+        application.router.add_post("/filter", self._handler("filter", self._filter))
+        application.router.add_post("/prioritize", self._handler("prioritize", self._prioritize))
+        application.router.add_post("/preempt", self._handler("preempt", self._preempt))
+        application.router.add_post("/bind", self._handler("bind", self._bind))
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            read_bufsize=_READ_BYTES,
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, address, port).start()
+            yield int(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    def _handler(self, verb: str, answer: Callable[[bytes], Awaitable[bytes]]) -> _Handler:
+        async def handle(request: web.Request) -> web.Response:
+            began: float | None = None
+            try:
+                body = await self._receive(request)
+                began = time.perf_counter()
+                response = web.Response(body=await answer(body), content_type="application/json")
+            except RequestError as error:
+                response = _refuse(verb, error)
+            except Exception:
+                # Whatever it is, the scheduler is told, and the next request is served.
+                self._telemetry.count_error("request")
+                _LOG.exception("Request failed", verb=verb)
+                response = web.Response(
+                    status=500, text="The extender failed; its log says where.\n"
+                )
+            seconds = None if began is None else time.perf_counter() - began
+            self._telemetry.count_request(verb, response.status, seconds)
+            return response
+
+        return handle
+
+    async def _receive(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await request.read()
+        except TimeoutError as error:
+            raise SlowRequestError(
+                f"The request did not arrive within {self._timeout_seconds:g} s; it is given up."
+            ) from error
+        except web.HTTPRequestEntityTooLarge as error:
+            raise LargeRequestError(
+                f"The request is larger than {MOST_BYTES // 2**20} MiB; expected the names of "
+                "nodes: set nodeCacheCapable: true in the scheduler's configuration."
+            ) from error
+
+    async def _filter(self, body: bytes) -> bytes:
+        found = self._placements.filter(wire.parse_request(body))
+        return wire.write_passed(found) if isinstance(found, list) else wire.write_refused(found)
+
+    async def _prioritize(self, body: bytes) -> bytes:
+        request = wire.parse_request(body)
+        return wire.write_points(request.nodes, self._placements.prioritize(request))
+
+    async def _preempt(self, body: bytes) -> bytes:
+        request = wire.parse_preempt(body)
+        return wire.write_victims(self._placements.preempt(request.pod, request.victims))
+
+    async def _bind(self, body: bytes) -> bytes:
+        return wire.write_bound(await self._binder.bind(wire.parse_bind(body)))
+
+
+def _refuse(verb: str, error: RequestError) -> web.Response:
+    _LOG.warning("Request refused", verb=verb, status=error.status, reason=str(error))
+    response = web.Response(status=error.status, text=f"{error}\n")
+    if error.status in (408, 413):
+        # What is left of the request is not read.
+        response.force_close()
+    return response

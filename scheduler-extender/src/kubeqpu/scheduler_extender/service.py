@@ -1,0 +1,113 @@
+"""Puts the parts together and runs them."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+
+import structlog
+from kubernetes.aio import client
+from prometheus_client import CollectorRegistry
+
+from kubeqpu.common.metrics import MetricsServer
+from kubeqpu.common.serve import until_stopped
+from kubeqpu.kube.connection import open_api_client
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.scheduler_extender.binding import Binder
+from kubeqpu.scheduler_extender.cache import Cache
+from kubeqpu.scheduler_extender.events import EventQueue
+from kubeqpu.scheduler_extender.health import serve_health
+from kubeqpu.scheduler_extender.placements import Placements
+from kubeqpu.scheduler_extender.server import Server
+from kubeqpu.scheduler_extender.settings import ExtenderSettings
+from kubeqpu.scheduler_extender.telemetry import Telemetry
+from kubeqpu.scheduler_extender.waker import Waker
+
+_LOG = structlog.get_logger(__name__)
+
+FIELD_MANAGER = "kubeqpu-scheduler-extender"
+_DRAIN_SECONDS = 0.5
+
+
+class Ports:
+    """Where the extender listens, once it does.
+
+    Attributes:
+        extender: The scheduler's port.
+        health: Port of health.
+        metrics: Port of metrics.
+    """
+
+    def __init__(self, extender: int, health: int, metrics: int) -> None:
+        self.extender = extender
+        self.health = health
+        self.metrics = metrics
+
+
+async def run_extender(settings: ExtenderSettings) -> None:
+    """Runs the extender until SIGTERM or SIGINT.
+
+    Raises:
+        NoClusterError: If there is no API server to connect to.
+        OSError: If a port is taken.
+    """
+    async with open_api_client() as api_client, serve_extender(settings, api_client) as ports:
+        # What there is by now stays; without this, every large request would look through it.
+        gc.collect()
+        gc.freeze()
+        _LOG.info("Extender started", port=ports.extender, health_port=ports.health,
+                  metrics_port=ports.metrics)  # fmt: skip
+        await until_stopped()
+    _LOG.info("Extender stopped")
+
+
+@asynccontextmanager
+async def serve_extender(
+    settings: ExtenderSettings, api_client: client.ApiClient
+) -> AsyncIterator[Ports]:
+    """Runs the extender while the context is open; gives its ports.
+
+    Args:
+        settings: The settings.
+        api_client: The connection to the API server.
+    """
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    objects = ObjectsAPI(api_client, FIELD_MANAGER)
+    cache = Cache(objects, telemetry, settings.silence_seconds, settings.outage_seconds)
+    placements = Placements(cache, telemetry, settings.best_nodes)
+    events = EventQueue(objects, telemetry, settings.pod_name)
+    binder = Binder(objects, placements, events, telemetry, settings.bind_timeout_seconds)
+    waker = Waker(objects, placements.wakeups, cache.changed, telemetry)
+    server = Server(placements, binder, telemetry, settings.request_timeout_seconds)
+    telemetry.follow(
+        {
+            "cache_age": cache.age_seconds,
+            "ready": lambda: float(not cache.find_fault()),
+            "qpus": lambda: float(len(cache.fleet)),
+            "classes": lambda: float(len(cache.classes)),
+            "tables": lambda: float(placements.tables),
+            "waiting": lambda: float(len(placements.wakeups)),
+        }
+    )
+    async with AsyncExitStack() as stack:
+        metrics = MetricsServer(registry, settings.metrics_address, settings.metrics_port)
+        stack.enter_context(closing(metrics))
+        health = await stack.enter_async_context(
+            serve_health(cache.find_fault, settings.health_address, settings.health_port)
+        )
+        await stack.enter_async_context(_running(cache.run, events.run, waker.run))
+        stack.push_async_callback(events.drain, _DRAIN_SECONDS)
+        port = await stack.enter_async_context(server.serve(settings.address, settings.port))
+        yield Ports(port, health, metrics.port)
+
+
+@asynccontextmanager
+async def _running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(loop()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,5 +1,6 @@
 """A process of the controller as the chart runs it, and a gateway as it sees one."""
 
+import base64
 import json
 import os
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from kubeqpu.common import api
 from tests.cluster.errors import ClusterError
@@ -21,6 +24,7 @@ from tools import chart
 
 NAMESPACE = chart.NAMESPACE
 ACCOUNT = "kubeqpu-controller"
+RIGHTS = frozenset({"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"})
 LEASE_SECONDS = 6
 # kubectl itself would ask for a spec.
 STATUS = ("--subresource=status", "--validate=false", "--force-conflicts")
@@ -36,6 +40,63 @@ exec setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs \
 """
 
 
+def start(
+    command: str, kubeconfig: str, log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a command of the admission image as its pods do."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/",  # as container runtimes set it for users unknown to the image
+        "KUBECONFIG": "/mnt/kubeconfig",
+        "TMPDIR": "/mnt",
+        "KUBEQPU_NAMESPACE": NAMESPACE,
+        "KUBEQPU_LEASE": ACCOUNT,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    arguments = [
+        "unshare", "--mount", "sh", "-c", SANDBOX, "sh",
+        sys.executable, "-m", "kubeqpu.admission", command,
+    ]  # fmt: skip
+    variables.update(environment or {})
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stderr=errors, env=variables, cwd="/"
+        )
+    assert process.stdin is not None
+    process.stdin.write(kubeconfig.encode())
+    process.stdin.close()
+    return process
+
+
+def make_kubeconfig(server: APIServer, account: str) -> str:
+    """Makes a kubeconfig of an account that is there."""
+    token = server.kubectl("create", "token", account, f"--namespace={NAMESPACE}").strip()
+    content = yaml.safe_load(server.cluster.kubeconfig.read_text())
+    content["users"][0]["user"] = {"token": token}
+    for entry in content["clusters"]:
+        if path := entry["cluster"].pop("certificate-authority", None):
+            data = base64.b64encode(Path(path).read_bytes()).decode()
+            entry["cluster"]["certificate-authority-data"] = data
+    return str(yaml.safe_dump(content))
+
+
+@contextmanager
+def acting_as(server: APIServer, account: str, kinds: Set[str]) -> Iterator[str]:
+    """Gives the kubeconfig of an account of the chart, whose objects of some kinds are in place."""
+    server.make_namespace(NAMESPACE)
+    ours = [
+        item
+        for item in yaml.safe_load_all(chart.render())
+        if item and item["kind"] in kinds and item["metadata"]["name"] == account
+    ]
+    assert {item["kind"] for item in ours} == kinds
+    server.apply(*ours)
+    yield make_kubeconfig(server, account)
+    for item in ours:
+        where = f"--namespace={NAMESPACE}"
+        server.kubectl("delete", item["kind"], account, where, "--ignore-not-found")
+
+
 class Controller:
     """A process of the controller."""
 
@@ -43,29 +104,12 @@ class Controller:
         self.name = name
         self._log = log
         environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/",  # as container runtimes set it for users unknown to the image
-            "KUBECONFIG": "/mnt/kubeconfig",
-            "TMPDIR": "/mnt",
-            "KUBEQPU_NAMESPACE": NAMESPACE,
-            "KUBEQPU_LEASE": ACCOUNT,
             "KUBEQPU_POD_NAME": name,
             "KUBEQPU_LEASE_DURATION_SECONDS": str(LEASE_SECONDS),
             "KUBEQPU_HEALTH_PORT": "0",
             "KUBEQPU_METRICS_PORT": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
-        command = [
-            "unshare", "--mount", "sh", "-c", SANDBOX, "sh",
-            sys.executable, "-m", "kubeqpu.admission", "controller",
-        ]  # fmt: skip
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stderr=errors, env=environment, cwd="/"
-            )
-        assert self.process.stdin is not None
-        self.process.stdin.write(kubeconfig.encode())
-        self.process.stdin.close()
+        self.process = start("controller", kubeconfig, log, environment)
 
     def events(self) -> list[dict[str, Any]]:
         """What it logged."""

@@ -53,14 +53,16 @@ class APIServer:
         """Gets objects."""
         return self.cluster.get(*arguments)
 
-    def helm(self, *arguments: str | Path) -> str:
-        """Runs Helm.
+    def helm(self, *arguments: str | Path, hooks: bool = False) -> str:
+        """Runs Helm; without the hooks of an uninstall, whose pods run nowhere, unless told so.
 
         Raises:
             ClusterError: If it fails; the message holds what it said.
         """
         if "install" in arguments or "--install" in arguments:
             self.await_deletions()
+        if "uninstall" in arguments and not hooks:
+            arguments += ("--no-hooks",)
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         command = [chart.find_program(HELM), *arguments]
         return run(command, environment=environment, seconds=120)

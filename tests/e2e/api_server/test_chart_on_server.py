@@ -100,7 +100,7 @@ def test_its_pods_are_admitted_under_restricted(release: APIServer) -> None:
 def test_every_pod_template_is_admitted_under_restricted(release: APIServer) -> None:
     for values in chart.values_files():
         for item in yaml.safe_load_all(chart.render(values)):
-            if item is None or item["kind"] not in {"StatefulSet", "Deployment", "Pod"}:
+            if item is None or item["kind"] not in {"StatefulSet", "Deployment", "Job", "Pod"}:
                 continue
             template = item if item["kind"] == "Pod" else item["spec"]["template"]
             metadata = {"name": "admitted", "namespace": NAMESPACE}

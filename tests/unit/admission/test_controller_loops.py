@@ -111,7 +111,7 @@ def test_settings_come_from_flags() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Command '' is unknown; expected one of: controller."),
+        ([], "Command '' is unknown; expected one of: controller, cleanup."),
         (["control"], "Command 'control' is unknown"),
         (["controller"], "Set KUBEQPU_NAMESPACE or the flag --namespace."),
     ],

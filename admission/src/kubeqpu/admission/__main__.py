@@ -4,10 +4,11 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 
-from kubeqpu.admission.errors import ConfigurationError
-from kubeqpu.admission.settings import ControllerSettings
+from kubeqpu.admission.cleanup import run_cleanup
+from kubeqpu.admission.errors import AdmissionError, ConfigurationError
+from kubeqpu.admission.settings import CleanupSettings, ControllerSettings
 from kubeqpu.common.logs import configure_logs
-from kubeqpu.kube.errors import NoClusterError
+from kubeqpu.kube.errors import APIServerError, NoClusterError
 
 
 def _control(flags: Sequence[str]) -> None:
@@ -18,11 +19,24 @@ def _control(flags: Sequence[str]) -> None:
     asyncio.run(run_controller(settings))
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"controller": _control}
+def _clean_up(flags: Sequence[str]) -> None:
+    settings = CleanupSettings.load(flags)
+    configure_logs(settings.log_level)
+    asyncio.run(run_cleanup(settings))
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "controller": _control,
+    "cleanup": _clean_up,
+}
 
 
 def main() -> None:
-    """Runs a component; wrong settings end it with one sentence and status 2."""
+    """Runs a command.
+
+    Wrong settings end it with one sentence and status 2, what may work another time with one
+    sentence and status 1.
+    """
     command, *flags = sys.argv[1:] or [""]
     try:
         if command not in COMMANDS:
@@ -33,6 +47,9 @@ def main() -> None:
     except (ConfigurationError, NoClusterError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except (AdmissionError, APIServerError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

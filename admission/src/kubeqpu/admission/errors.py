@@ -19,3 +19,7 @@ class NotFoundError(ClusterError):
 
 class ConflictError(ClusterError):
     """The object changed since it was read, or exists already."""
+
+
+class CleanupError(AdmissionError):
+    """Something of ours could not be removed from the cluster."""

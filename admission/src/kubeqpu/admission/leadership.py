@@ -46,14 +46,23 @@ def may_take(seen: Seen, identity: str, now: float) -> bool:
     return holder in {"", identity} or now - seen.changed >= duration_seconds
 
 
-def claim(lease: Lease, identity: str, now: datetime) -> dict[str, JsonValue]:
-    """Writes the patch that takes or renews the Lease, unless it changed since it was read."""
+def claim(
+    lease: Lease, identity: str, now: datetime, seconds: int = LEASE_SECONDS
+) -> dict[str, JsonValue]:
+    """Writes the patch that takes or renews the Lease, unless it changed since it was read.
+
+    Args:
+        lease: As it was read.
+        identity: Who takes it.
+        now: The time.
+        seconds: How long others wait for a renewal before they take it.
+    """
     ours = lease.holder == identity
     acquired = lease.acquired if ours and lease.acquired else now
     return _patch(
         lease,
         holderIdentity=identity,
-        leaseDurationSeconds=LEASE_SECONDS,
+        leaseDurationSeconds=seconds,
         acquireTime=format_micro_time(acquired),
         renewTime=format_micro_time(now),
         leaseTransitions=lease.transitions + (0 if ours else 1),

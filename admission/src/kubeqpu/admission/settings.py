@@ -10,29 +10,13 @@ from kubeqpu.admission.errors import ConfigurationError
 from kubeqpu.common.settings import Settings
 
 
-class ControllerSettings(Settings):
-    """Settings of `admission controller`; the chart sets those without a default."""
-
-    model_config = SettingsConfigDict(cli_prog_name="admission controller")
+class LeaseSettings(Settings):
+    """Which Lease says who acts; the chart sets it."""
 
     namespace: str = Field(min_length=1, max_length=63)
     """Where the Leases are: the controller's own, and those that gateways renew."""
     lease: str = Field(min_length=1, max_length=253)
     """Name of the Lease that says which of the controller's pods acts. It has to exist."""
-    pod_name: str = Field(min_length=1, max_length=253)
-    """Name of this pod, by which it holds the Lease and signs Events."""
-    lease_duration_seconds: float = Field(default=40.0, ge=4, le=3600)
-    """How long a gateway may leave a QPU's Lease without renewal before it counts as silent."""
-    clock_skew_seconds: float = Field(default=30.0, ge=0, le=3600)
-    """How far the clocks of gateways may be off before their Leases are judged wrongly early."""
-    health_address: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's own address
-    """Where health is served."""
-    health_port: int = Field(default=8081, ge=0, le=65_535)
-    """Port of /healthz; 0 lets the system choose."""
-    metrics_address: str = "0.0.0.0"  # noqa: S104 - Prometheus scrapes the pod's own address
-    """Where metrics are served."""
-    metrics_port: int = Field(default=9464, ge=0, le=65_535)
-    """Port of /metrics; 0 lets the system choose."""
 
     @classmethod
     def load(cls, flags: Sequence[str] = ()) -> Self:
@@ -50,3 +34,30 @@ class ControllerSettings(Settings):
                 f"Setting {field} is wrong: {first['msg']}. "
                 f"Set KUBEQPU_{field.upper()} or the flag --{field.replace('_', '-')}."
             ) from error
+
+
+class ControllerSettings(LeaseSettings):
+    """Settings of `admission controller`; the chart sets those without a default."""
+
+    model_config = SettingsConfigDict(cli_prog_name="admission controller")
+
+    pod_name: str = Field(min_length=1, max_length=253)
+    """Name of this pod, by which it holds the Lease and signs Events."""
+    lease_duration_seconds: float = Field(default=40.0, ge=4, le=3600)
+    """How long a gateway may leave a QPU's Lease without renewal before it counts as silent."""
+    clock_skew_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """How far the clocks of gateways may be off before their Leases are judged wrongly early."""
+    health_address: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's own address
+    """Where health is served."""
+    health_port: int = Field(default=8081, ge=0, le=65_535)
+    """Port of /healthz; 0 lets the system choose."""
+    metrics_address: str = "0.0.0.0"  # noqa: S104 - Prometheus scrapes the pod's own address
+    """Where metrics are served."""
+    metrics_port: int = Field(default=9464, ge=0, le=65_535)
+    """Port of /metrics; 0 lets the system choose."""
+
+
+class CleanupSettings(LeaseSettings):
+    """Settings of `admission cleanup`; the chart sets them."""
+
+    model_config = SettingsConfigDict(cli_prog_name="admission cleanup")

@@ -113,11 +113,14 @@ class Server:
             ) from error
 
     async def _filter(self, body: bytes) -> bytes:
-        found = self._placements.filter(wire.parse_request(body))
+        request = wire.parse_request(body)
+        self._telemetry.count_nodes("filter", len(request.nodes))
+        found = self._placements.filter(request)
         return wire.write_passed(found) if isinstance(found, list) else wire.write_refused(found)
 
     async def _prioritize(self, body: bytes) -> bytes:
         request = wire.parse_request(body)
+        self._telemetry.count_nodes("prioritize", len(request.nodes))
         return wire.write_points(request.nodes, self._placements.prioritize(request))
 
     async def _preempt(self, body: bytes) -> bytes:

@@ -39,6 +39,7 @@ class Telemetry:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._nodes = counter("nodes", "Names of nodes that requests came with.", "verb")
         self._decisions = counter("decisions", "Answers to filter.", "result")
         self._refusals = counter("refusals", "Refusals of pods, by ground.", "reason")
         self._binds = counter("binds", "Pods bound.", "result")
@@ -57,6 +58,7 @@ class Telemetry:
     def _initialise(self) -> None:
         for verb in VERBS:
             self._seconds.labels(verb)
+            self._nodes.labels(verb)
             for code in CODES:
                 self._requests.labels(verb, code)
         for metric, values in (
@@ -91,6 +93,10 @@ class Telemetry:
         self._requests.labels(verb, str(code)).inc()
         if seconds is not None:
             self._seconds.labels(verb).observe(seconds)
+
+    def count_nodes(self, verb: str, nodes: int) -> None:
+        """Counts the names of nodes that a request came with."""
+        self._nodes.labels(verb).inc(nodes)
 
     def count_decision(self, result: str) -> None:
         """Counts an answer to filter."""

@@ -1,6 +1,8 @@
 """The scheduler extender with a stand-in of the API server under it, asked over HTTP."""
 
 import asyncio
+import io
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,15 +30,14 @@ class Stand:
 
     async def post(self, verb: str, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json"}
-        async with self.session.post(self.url(verb), data=body, headers=headers) as reply:
+        data = io.BytesIO(body)
+        async with self.session.post(self.url(verb), data=data, headers=headers) as reply:
             return reply.status, await reply.read()
 
     async def ask(self, verb: str, body: bytes) -> Any:
-        headers = {"Content-Type": "application/json"}
-        async with self.session.post(self.url(verb), data=body, headers=headers) as reply:
-            text = await reply.text()
-            assert reply.status == 200, text
-            return await reply.json()
+        status, answer = await self.post(verb, body)
+        assert status == 200, answer
+        return json.loads(answer)
 
     async def filter(self, pod: Object, nodes: Sequence[str] | None) -> Any:
         return await self.ask("filter", args(pod, nodes))

@@ -21,6 +21,7 @@ class ObjectServer:
         objects: What there is.
         requests: Method and path of every request.
         answer: Status with which every request is refused; None serves.
+        refuse: Status with which a request is refused, by its method and path; None serves.
         delay_seconds: Time that every answer takes.
         gone: How many of the next watches are refused because their version is too old.
         gone_by_status: Whether that is told by the HTTP status and not by an event.
@@ -30,6 +31,7 @@ class ObjectServer:
         self.objects: dict[tuple[str, str], Object] = {}
         self.requests: list[tuple[str, str]] = []
         self.answer: int | None = None
+        self.refuse: Callable[[str, str], int | None] = lambda method, path: None
         self.delay_seconds = 0.0
         self.gone = 0
         self.gone_by_status = False
@@ -97,8 +99,9 @@ class ObjectServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
         await asyncio.sleep(self.delay_seconds)
-        if self.answer is not None:
-            return _refuse(self.answer, "the test says so")
+        status = self.answer or self.refuse(request.method, request.path)
+        if status is not None:
+            return _refuse(status, "the test says so")
         # apis/<group>/<version>[/namespaces/<namespace>]/<plural>[/<name>[/status]], and
         # api/<version>/... for the core group.
         parts = request.path.strip("/").split("/")

@@ -124,15 +124,10 @@ def refuse_all(nodes: Sequence[str], sentence: str) -> Refused:
 def _explain(tables: Sequence[Table], nodes: Sequence[str]) -> dict[str, Reason]:
     """Tells of each node why the first table that refuses it does."""
     reasons: dict[str, Reason] = {}
-    left: Sequence[str] = nodes
-    for table in tables:
-        refused = [node for node in left if table.total_of(node) <= REFUSED]
-        reasons |= _explain_by(table, refused)
-        left = [node for node in left if node not in reasons]
+    for table in reversed(tables):
+        groups = table.find_groups(nodes)
+        refused = np.nonzero(table.totals[groups] <= REFUSED)[0].tolist()
+        by_group = summarise(table, np.unique(groups[refused]).tolist())
+        found = groups.tolist()
+        reasons |= {nodes[place]: by_group[found[place]] for place in refused}
     return reasons
-
-
-def _explain_by(table: Table, nodes: Sequence[str]) -> dict[str, Reason]:
-    groups = [table.group_of(node) for node in nodes]
-    by_group = summarise(table, sorted(set(groups)))
-    return {node: by_group[group] for node, group in zip(nodes, groups, strict=True)}

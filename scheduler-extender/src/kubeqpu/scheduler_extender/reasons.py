@@ -51,15 +51,15 @@ def summarise(table: Table, groups: Sequence[int]) -> dict[int, Reason]:
     found: dict[int, Refusal] = {}
     reasons: dict[int, Reason] = {}
     for group in groups:
-        refusals = table.refusals(group) if group != NO_SLOTS else []
-        if refusals:
-            found[group] = refusals[0]
+        refusal = table.find_refusal(group) if group != NO_SLOTS else None
+        if refusal is not None:
+            found[group] = refusal
         else:
             reasons[group] = Reason(NO_SLOTS_HERE, f"no QPU has slots of {demand.resource} here")
-    if len({str(refusal) for refusal in found.values()}) <= _MOST_SENTENCES:
-        told = {group: Reason(item.reason, str(item)) for group, item in found.items()}
-        return reasons | told
-    return reasons | _group(found)
+    # A QPU's refusal is one object, however many groups it is in.
+    if len({id(refusal) for refusal in found.values()}) > _MOST_SENTENCES:
+        return reasons | _group(found)
+    return reasons | {group: Reason(item.reason, str(item)) for group, item in found.items()}
 
 
 def _group(found: dict[int, Refusal]) -> dict[int, Reason]:

@@ -17,12 +17,12 @@ from kubeqpu.scheduler_extender.telemetry import Telemetry
 _LOG = structlog.get_logger(__name__)
 
 MOST_BYTES = 32 * 2**20
-# One read fetches the names of 5,000 nodes.
-_READ_BYTES = 2**20
 # The scheduler keeps one connection, however long no pod comes.
 _KEEP_ALIVE_SECONDS = 2 * 3600.0
 # Those under way are finished.
 _SHUTDOWN_SECONDS = 1.0
+# How long the rest of a refused request is taken, so that its sender reads why.
+_LINGER_SECONDS = 1.0
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,7 +67,7 @@ class Server:
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             shutdown_timeout=_SHUTDOWN_SECONDS,
-            read_bufsize=_READ_BYTES,
+            lingering_time=_LINGER_SECONDS,
         )
         await runner.setup()
         try:
@@ -106,6 +106,8 @@ class Server:
             raise SlowRequestError(
                 f"The request did not arrive within {self._timeout_seconds:g} s; it is given up."
             ) from error
+        except ConnectionError as error:
+            raise SlowRequestError("The client went away in the middle of its request.") from error
         except web.HTTPRequestEntityTooLarge as error:
             raise LargeRequestError(
                 f"The request is larger than {MOST_BYTES // 2**20} MiB; expected the names of "
@@ -133,8 +135,4 @@ class Server:
 
 def _refuse(verb: str, error: RequestError) -> web.Response:
     _LOG.warning("Request refused", verb=verb, status=error.status, reason=str(error))
-    response = web.Response(status=error.status, text=f"{error}\n")
-    if error.status in (408, 413):
-        # What is left of the request is not read.
-        response.force_close()
-    return response
+    return web.Response(status=error.status, text=f"{error}\n")

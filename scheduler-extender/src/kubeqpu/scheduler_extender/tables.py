@@ -12,7 +12,7 @@ from kubeqpu.common.placement import PlacementClass, Refusal
 from kubeqpu.scheduler_extender.classes import Classes
 from kubeqpu.scheduler_extender.eligibility import Eligibility
 from kubeqpu.scheduler_extender.fleet import Fleet
-from kubeqpu.scheduler_extender.groups import NO_SLOTS, REFUSED, Floats, NodeGroups
+from kubeqpu.scheduler_extender.groups import NO_SLOTS, REFUSED, Floats, Indices, NodeGroups
 from kubeqpu.scheduler_extender.qpus import SeenQPU
 from kubeqpu.scheduler_extender.questions import Demand, Question
 
@@ -87,11 +87,14 @@ class Table:
         """Gives a node's score; `REFUSED` if it is refused."""
         return float(self.totals[self.group_of(node)])
 
+    def find_groups(self, nodes: Sequence[str]) -> Indices:
+        """Gives the groups of nodes, in their order."""
+        find = self.groups.ids.get
+        return np.array([find(node, NO_SLOTS) for node in nodes], dtype=np.intp)
+
     def look_up(self, nodes: Sequence[str]) -> Floats:
         """Gives the scores of nodes, in their order."""
-        find = self.groups.ids.get
-        groups = np.array([find(node, NO_SLOTS) for node in nodes], dtype=np.intp)
-        found: Floats = self.totals[groups]
+        found: Floats = self.totals[self.find_groups(nodes)]
         return found
 
     def best_qpu(self, node: str) -> SeenQPU | None:
@@ -102,10 +105,13 @@ class Table:
                  for row in with_free if (seen := self.fleet.at(row)) is not None]  # fmt: skip
         return min(found, key=lambda item: item[:2])[2] if found else None
 
-    def refusals(self, group: int) -> list[Refusal]:
-        """Tells why a group of nodes is refused: the QPUs there that do not fit, by name."""
-        found = [self.eligibility.refusal(row) for row, _ in self.groups.members(group)]
-        return sorted((item for item in found if item is not None), key=lambda item: item.qpu)
+    def find_refusal(self, group: int) -> Refusal | None:
+        """Tells why a group of nodes is refused: the first QPU there that does not fit, by name."""
+        members = self.groups.members(group)
+        if len(members) == 1:
+            return self.eligibility.refusal(members[0][0])
+        found = [refusal for row, _ in members if (refusal := self.eligibility.refusal(row))]
+        return min(found, key=lambda refusal: refusal.qpu, default=None)
 
     def passing_nodes(self) -> set[str]:
         """Gives all nodes that pass."""

@@ -35,12 +35,17 @@ def find_program(program: Program) -> str:
     return str(builder.folder(program) / program.name)
 
 
-def render(values: Path | None = None, settings: Sequence[str] = ()) -> str:
+def render(
+    values: Path | None = None,
+    settings: Sequence[str] = (),
+    version: str = KUBERNETES_VERSION,
+) -> str:
     """Renders the chart as `helm template` does.
 
     Args:
         values: A values file; None: the default values.
         settings: Single values, as `key=value`.
+        version: The cluster's version.
 
     Raises:
         CalledProcessError: If Helm refuses; its `stderr` says why.
@@ -49,7 +54,7 @@ def render(values: Path | None = None, settings: Sequence[str] = ()) -> str:
     arguments += [f"--set={setting}" for setting in settings]
     command = [
         find_program(HELM), "template", RELEASE, str(CHART), "--namespace", NAMESPACE,
-        *_VERSION, *arguments,
+        f"--kube-version={version}", *arguments,
     ]  # fmt: skip
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

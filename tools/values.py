@@ -162,10 +162,11 @@ class Gateway(GatewayDefaults):
 
 
 class Controller(Component):
-    """The controller, which watches over the QPUs' health and makes the default QPUClass."""
+    """The controller: the QPUs' health, labels of nodes, and the default QPUClass."""
 
     enabled: bool = True
-    """Whether to run it. Without it a QPU whose gateway died stays Ready."""
+    """Whether to run it. Without it a QPU whose gateway died stays Ready, and nodes have no labels
+    that say what slots they have."""
     image: Image = Image(repository="kubeqpu/admission")
     """Its image."""
     replicas: int = Field(default=1, ge=1, le=5)
@@ -174,6 +175,47 @@ class Controller(Component):
         default_factory=lambda: make_resources(cpu="50m", memory="128Mi", limit="256Mi")
     )
     """Resources of its container."""
+
+
+class StockImage(Image):
+    """Where the stock kube-scheduler comes from."""
+
+    registry: str = "registry.k8s.io"
+    """Its registry, apart from `image.registry`; a mirror of yours where nodes reach no other."""
+    repository: str = "kube-scheduler"
+    """Path of the image below the registry."""
+    tag: str = ""
+    """Its version; empty: the cluster's own."""
+
+
+class Extender(Section):
+    """The extender, which knows the QPUs, beside each scheduler."""
+
+    image: Image = Image(repository="kubeqpu/scheduler-extender")
+    """Its image."""
+    resources: Fragment = Field(
+        default_factory=lambda: make_resources(cpu="100m", memory="128Mi", limit="512Mi")
+    )
+    """Resources of its container."""
+
+
+class Scheduler(Component):
+    """The scheduler `kubeqpu-scheduler`: a stock kube-scheduler that asks the extender."""
+
+    enabled: bool = True
+    """Whether to run it. Without it, pods that ask for slots are placed on any node with one."""
+    image: StockImage = StockImage()
+    """Its image."""
+    replicas: int = Field(default=2, ge=1, le=5)
+    """Pods of the scheduler, of which one schedules at a time."""
+    extra_args: tuple[str, ...] = ()
+    """More flags of the kube-scheduler, such as --v=4."""
+    resources: Fragment = Field(
+        default_factory=lambda: make_resources(cpu="100m", memory="128Mi", limit="1Gi")
+    )
+    """Resources of the kube-scheduler's container."""
+    extender: Extender = Extender()
+    """The extender, which knows the QPUs, beside each scheduler."""
 
 
 class DevicePlugin(Workload):
@@ -242,7 +284,9 @@ class Values(Section):
     """Gateways by name. Each has `qpus` by name, and may have any key of `gatewayDefaults`. To
     leave out one of these, set it to null."""
     controller: Controller = Controller()
-    """The controller, which watches over the QPUs' health and makes the default QPUClass."""
+    """The controller: the QPUs' health, labels of nodes, and the default QPUClass."""
+    scheduler: Scheduler = Scheduler()
+    """The scheduler `kubeqpu-scheduler`: a stock kube-scheduler that asks the extender."""
     device_plugin: DevicePlugin = DevicePlugin()
     """The device plugin, which offers slots to pods on every node."""
     global_: dict[str, JsonValue] = Field(default_factory=dict, alias="global")

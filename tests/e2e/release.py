@@ -148,11 +148,17 @@ def find_release(testbed: E2ECluster) -> Release:
     """Builds and loads the chart's images and names them to the chart."""
     gateway, controller = testbed.provide("qpu-gateway"), testbed.provide("admission")
     testbed.provide("deviceplugin")
+    testbed.provide("scheduler-extender")
     path, _, tag = gateway.rpartition(":")
     assert controller.endswith(f"/admission:{tag}"), "the images have one registry and tag"
     flags = [f"--set=image.tag={tag}"]
     if registry := path.removesuffix("kubeqpu/qpu-gateway").rstrip("/"):
         flags.append(f"--set=image.registry={registry}")
+    if testbed.own is not None:
+        testbed.own.load("kube-scheduler")
+        name, _, tag = testbed.own.images.program("kube-scheduler").reference.rpartition(":")
+        flags.append(f"--set=scheduler.image.registry=,scheduler.image.repository={name}")
+        flags.append(f"--set-string=scheduler.image.tag={tag}")
     return Release(testbed, tuple(flags))
 
 

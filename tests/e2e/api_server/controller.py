@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,23 +44,30 @@ def start(
     command: str, kubeconfig: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Starts a command of the admission image as its pods do."""
+    variables = {"KUBEQPU_NAMESPACE": NAMESPACE, "KUBEQPU_LEASE": ACCOUNT, **(environment or {})}
+    arguments = [sys.executable, "-m", "kubeqpu.admission", command]
+    return start_confined(arguments, kubeconfig, log, variables)
+
+
+def start_confined(
+    arguments: Sequence[str], kubeconfig: str, log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Starts a program as the chart's containers do: not as root, and on a read-only root.
+
+    It may write below /mnt, and its kubeconfig is there.
+    """
     variables = {
         "PATH": os.environ["PATH"],
         "HOME": "/",  # as container runtimes set it for users unknown to the image
         "KUBECONFIG": "/mnt/kubeconfig",
         "TMPDIR": "/mnt",
-        "KUBEQPU_NAMESPACE": NAMESPACE,
-        "KUBEQPU_LEASE": ACCOUNT,
         "PYTHONDONTWRITEBYTECODE": "1",
+        **environment,
     }
-    arguments = [
-        "unshare", "--mount", "sh", "-c", SANDBOX, "sh",
-        sys.executable, "-m", "kubeqpu.admission", command,
-    ]  # fmt: skip
-    variables.update(environment or {})
+    command = ["unshare", "--mount", "sh", "-c", SANDBOX, "sh", *arguments]
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stderr=errors, env=variables, cwd="/"
+            command, stdin=subprocess.PIPE, stderr=errors, env=variables, cwd="/"
         )
     assert process.stdin is not None
     process.stdin.write(kubeconfig.encode())
@@ -87,14 +94,14 @@ def acting_as(server: APIServer, account: str, kinds: Set[str]) -> Iterator[str]
     ours = [
         item
         for item in yaml.safe_load_all(chart.render())
-        if item and item["kind"] in kinds and item["metadata"]["name"] == account
+        if item and item["kind"] in kinds and item["metadata"]["name"].startswith(account)
     ]
     assert {item["kind"] for item in ours} == kinds
     server.apply(*ours)
     yield make_kubeconfig(server, account)
     for item in ours:
-        where = f"--namespace={NAMESPACE}"
-        server.kubectl("delete", item["kind"], account, where, "--ignore-not-found")
+        name, where = item["metadata"]["name"], item["metadata"].get("namespace", NAMESPACE)
+        server.kubectl("delete", item["kind"], name, f"--namespace={where}", "--ignore-not-found")
 
 
 class Controller:

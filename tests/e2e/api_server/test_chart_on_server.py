@@ -92,9 +92,9 @@ def test_every_object_is_accepted(server: APIServer, values: Path) -> None:
 def test_its_pods_are_admitted_under_restricted(release: APIServer) -> None:
     def made() -> bool:
         found = names(release, "pods", f"--namespace={NAMESPACE}")
-        return len(found) == 2
+        return len(found) == 4
 
-    wait_until(made, "the gateway's and the controller's pods", seconds=30)
+    wait_until(made, "the gateway's, the controller's and two schedulers' pods", seconds=30)
 
 
 def test_every_pod_template_is_admitted_under_restricted(release: APIServer) -> None:

@@ -16,8 +16,9 @@ ENV_SLOT = "KUBEQPU_SLOT"
 # How callers of a gateway prove who they are: the audience of their tokens, where pods find token
 # and authority, and where else they may be.
 AUDIENCE = f"{DOMAIN}/gateway"
-TOKEN_FILE = f"/var/run/secrets/{DOMAIN}/token"
-CA_FILE = f"/var/run/secrets/{DOMAIN}/ca.crt"
+CREDENTIALS_FOLDER = f"/var/run/secrets/{DOMAIN}"
+TOKEN_FILE = f"{CREDENTIALS_FOLDER}/token"
+CA_FILE = f"{CREDENTIALS_FOLDER}/ca.crt"
 ENV_TOKEN_FILE = "KUBEQPU_TOKEN_FILE"  # noqa: S105 - a name
 ENV_CA_FILE = "KUBEQPU_CA_FILE"
 METADATA_TENANT = "kubeqpu-tenant"
@@ -30,6 +31,14 @@ ANNOTATION_PLACEMENT = f"{DOMAIN}/placement"
 ANNOTATION_DEFAULT_CLASS = f"{DOMAIN}/is-default-class"
 ANNOTATION_WAKE = f"{DOMAIN}/wake"
 SCHEDULER = "kubeqpu-scheduler"
+
+# What admission writes on pods, and on the Jobs and JobSets that make them. The gate is one for
+# Kueue or for the scheduler; the label finds what waits at either.
+LABEL_CLIENT = f"{DOMAIN}/client"
+LABEL_MANAGED = f"{DOMAIN}/managed"
+LABEL_GATED = f"{DOMAIN}/gated"
+ANNOTATION_CA = f"{DOMAIN}/ca"
+GATE = f"{DOMAIN}/qpu"
 
 
 def node_label_of_qpu(qpu: str) -> str:

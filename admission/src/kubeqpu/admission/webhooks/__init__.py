@@ -1,0 +1,1 @@
+"""Webhooks: what the API server asks of us when objects are created."""

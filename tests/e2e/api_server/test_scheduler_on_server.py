@@ -35,7 +35,6 @@ from tools import chart
 
 ACCOUNT = "kubeqpu-scheduler"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-CERTIFICATES = "/var/run/kube-scheduler"
 
 
 def find_port() -> int:
@@ -75,9 +74,7 @@ class Pod:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         container = rendered("Deployment")["spec"]["template"]["spec"]["containers"][0]
         flags = [
-            flag.replace("/etc/kubeqpu/scheduler", str(folder))
-            .replace(CERTIFICATES, "/mnt/certificates")
-            .replace("10259", str(self.secure))
+            flag.replace("/etc/kubeqpu/scheduler", str(folder)).replace("10259", str(self.secure))
             for flag in container["args"]
         ]
         flags += [

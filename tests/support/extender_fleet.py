@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from kubeqpu.common.names import RESOURCE_CPU_SIMULATOR, RESOURCE_QPU
+from kubeqpu.common import api
+from kubeqpu.common.names import ANNOTATION_DEFAULT_CLASS, RESOURCE_CPU_SIMULATOR, RESOURCE_QPU
 from kubeqpu.common.placement import (
     CircuitShape,
     PlacementClass,
@@ -16,7 +17,6 @@ from kubeqpu.common.placement import (
     score,
 )
 from kubeqpu.common.qpu import QPU, Calibration, Condition, ConditionStatus, Queue
-from kubeqpu.scheduler_extender.classes import SeenClass
 from kubeqpu.scheduler_extender.qpus import SeenQPU
 from kubeqpu.scheduler_extender.questions import Demand, Question
 
@@ -49,8 +49,13 @@ def seen_qpu(
     return SeenQPU(plain, resource, dict(nodes), NOW)
 
 
-def seen_class(plain: PlacementClass, default: bool = False, age_days: int = 0) -> SeenClass:
-    return SeenClass(plain, default, NOW - timedelta(days=age_days))
+def class_of(plain: PlacementClass, default: bool = False, age_days: int = 0) -> api.QPUClass:
+    metadata = api.ObjectMeta(
+        name=plain.name,
+        annotations={ANNOTATION_DEFAULT_CLASS: "true"} if default else {},
+        creation_timestamp=NOW - timedelta(days=age_days),
+    )
+    return api.class_object(plain).model_copy(update={"metadata": metadata})
 
 
 names = st.sampled_from("abcdefg")
@@ -82,7 +87,7 @@ requirements = st.builds(
 )
 class_names = st.sampled_from(["standard", "precise", "wide"])
 classes = st.builds(
-    seen_class,
+    class_of,
     st.builds(PlacementClass, class_names, requirements, weights),
     st.booleans(),
     st.integers(0, 9),

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from kubeqpu.common import api
 from kubeqpu.common.placement import PlacementClass, Requirements
-from kubeqpu.scheduler_extender.classes import Classes, SeenClass
+from kubeqpu.scheduler_extender.classes import Classes
 from kubeqpu.scheduler_extender.fleet import Fleet
 from kubeqpu.scheduler_extender.groups import REFUSED
 from kubeqpu.scheduler_extender.qpus import SeenQPU
@@ -18,12 +19,12 @@ from tests.support.extender_fleet import (
     NODES,
     NOW,
     class_names,
+    class_of,
     classes,
     fleets,
     judge_slowly,
     names,
     questions,
-    seen_class,
     seen_qpu,
 )
 
@@ -50,7 +51,7 @@ class Tracking(RuleBasedStateMachine):
         # Fewer than there are questions, so that some are made anew.
         self.tables = Tables(self.fleet, self.classes, most=3)
         self.qpus: dict[str, SeenQPU] = {}
-        self.seen: dict[str, SeenClass] = {}
+        self.known: dict[str, api.QPUClass] = {}
         self.asked: list[Question] = [Question(Demand(QPU))]
         self.now: datetime = NOW
 
@@ -71,15 +72,15 @@ class Tracking(RuleBasedStateMachine):
         for seen in kept:
             self.fleet.put(seen)
 
-    @rule(seen=classes)
-    def put_class(self, seen: SeenClass) -> None:
-        self.classes.put(seen)
-        self.seen[seen.plain.name] = seen
+    @rule(found=classes)
+    def put_class(self, found: api.QPUClass) -> None:
+        self.classes.put(found)
+        self.known[found.metadata.name] = found
 
     @rule(name=class_names)
     def drop_class(self, name: str) -> None:
         self.classes.drop(name)
-        self.seen.pop(name, None)
+        self.known.pop(name, None)
 
     @rule(question=questions)
     def ask(self, question: Question) -> None:
@@ -90,10 +91,14 @@ class Tracking(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds)
 
     def find_class(self, name: str) -> PlacementClass | None:
-        marked = [(seen.created_at, key) for key, seen in self.seen.items() if seen.default]
+        marked = [
+            (found.metadata.creation_timestamp or NOW, key)
+            for key, found in self.known.items()
+            if found.metadata.annotations
+        ]
         wanted = name or (max(marked)[1] if marked else "standard")
-        if wanted in self.seen:
-            return self.seen[wanted].plain
+        if wanted in self.known:
+            return api.placement_class(self.known[wanted])
         return PlacementClass() if wanted == "standard" else None
 
     @invariant()
@@ -140,7 +145,7 @@ def test_a_node_is_as_good_as_its_best_qpu_with_a_free_slot() -> None:
 
 def test_a_calibration_comes_of_age_without_any_change() -> None:
     fleet, known = Fleet(), Classes()
-    known.put(seen_class(PlacementClass("fresh", Requirements(max_calibration_age_seconds=7200))))
+    known.put(class_of(PlacementClass("fresh", Requirements(max_calibration_age_seconds=7200))))
     fleet.put(seen_qpu("fez", {"n-0": True}, hours=1))
     tables = Tables(fleet, known)
     question = Question(Demand(QPU, "fresh"))
@@ -155,3 +160,15 @@ def test_few_tables_are_kept_however_many_are_asked(asked: list[Question]) -> No
     for question in asked:
         tables.look_up(question, NOW)
     assert len(tables) <= 4
+
+
+def test_groups_that_no_node_is_in_are_used_again() -> None:
+    fleet = Fleet()
+    for number in range(200):
+        nodes = {f"n-{place}": bool(number >> place & 1) for place in range(6)}
+        fleet.put(seen_qpu(f"qpu-{number % 3}", nodes))
+        fleet.put(seen_qpu(f"qpu-{number}", {f"n-{number}": True}))
+        fleet.drop(f"qpu-{number}")
+    # Three QPUs on six nodes, free or not, and the group of nodes without slots.
+    assert fleet.groups(QPU).layout().count < 20
+    assert fleet.rows < 10

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from kubeqpu.common import api
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import QPU_CLASSES, QPUS, Manifest, name_of
 from kubeqpu.kube.watches import ObjectWatch
-from kubeqpu.scheduler_extender.classes import Classes, read_class
+from kubeqpu.scheduler_extender.classes import Classes
 from kubeqpu.scheduler_extender.errors import StaleDataError
 from kubeqpu.scheduler_extender.fleet import Fleet
 from kubeqpu.scheduler_extender.qpus import read_qpu
@@ -125,11 +126,10 @@ class Cache:
 
     def _put_class(self, manifest: Manifest) -> None:
         try:
-            seen = read_class(manifest)
+            self.classes.put(api.QPUClass.from_manifest(manifest))
         except ValueError as error:
             self._complain("Class not understood", manifest, error)
             return
-        self.classes.put(seen)
         self.changed.set()
 
     def _drop_class(self, manifest: Manifest) -> None:

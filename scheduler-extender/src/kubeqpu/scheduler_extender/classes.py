@@ -1,76 +1,43 @@
-"""The classes that pods ask for by name."""
+"""The classes that pods ask for by name, as placement wants them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from kubeqpu.common import api, names
+from kubeqpu.common import api, classes
+from kubeqpu.common.classes import STANDARD
 from kubeqpu.common.placement import PlacementClass
-from kubeqpu.kube.resources import Manifest
-
-STANDARD = "standard"
-
-
-@dataclass(frozen=True)
-class SeenClass:
-    """A class of the cluster.
-
-    Attributes:
-        plain: As placement wants it.
-        default: Whether work that names no class gets this one.
-        created_at: When it was made.
-    """
-
-    plain: PlacementClass
-    default: bool
-    created_at: datetime
-
-
-def read_class(manifest: Manifest) -> SeenClass:
-    """Reads a QPUClass object.
-
-    Raises:
-        ValueError: If it is none, or of a form that this version does not know.
-    """
-    found = api.QPUClass.from_manifest(manifest)
-    metadata = found.metadata
-    return SeenClass(
-        plain=api.placement_class(found),
-        default=metadata.annotations.get(names.ANNOTATION_DEFAULT_CLASS) == "true",
-        created_at=metadata.creation_timestamp or datetime.fromtimestamp(0, UTC),
-    )
 
 
 class Classes:
-    """All classes, as they are now.
-
-    Attributes:
-        version: Grows with every change.
-    """
+    """All classes, as they are now."""
 
     def __init__(self) -> None:
-        self.version = 0
-        self._seen: dict[str, SeenClass] = {}
+        self._known = classes.Classes()
+        self._plain: dict[str, PlacementClass] = {}
         self._standard = PlacementClass(STANDARD)
         self._default = STANDARD
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._plain)
 
-    def put(self, seen: SeenClass) -> None:
-        """Takes a class that was made or changed."""
-        if self._seen.get(seen.plain.name) != seen:
-            self._seen[seen.plain.name] = seen
-            self._choose_default()
+    def put(self, found: api.QPUClass) -> None:
+        """Takes a class that was made or changed.
+
+        Raises:
+            ValueError: If its weights are all 0; then it stays as it was.
+        """
+        self._plain[found.metadata.name] = api.placement_class(found)
+        self._known.put(found)
+        self._default = self._known.default_name()
 
     def drop(self, name: str) -> None:
         """Forgets a class."""
-        if self._seen.pop(name, None) is not None:
-            self._choose_default()
+        self._plain.pop(name, None)
+        self._known.drop(name)
+        self._default = self._known.default_name()
 
     def keep(self, names: Iterable[str]) -> None:
         """Forgets all classes but these."""
-        for name in set(self._seen) - set(names):
+        for name in set(self._plain) - set(names):
             self.drop(name)
 
     def find(self, name: str) -> PlacementClass | None:
@@ -79,13 +46,5 @@ class Classes:
         `standard` exists always: where the cluster has none, it asks for nothing special.
         """
         wanted = name or self._default
-        seen = self._seen.get(wanted)
-        if seen is not None:
-            return seen.plain
-        return self._standard if wanted == STANDARD else None
-
-    def _choose_default(self) -> None:
-        # Of several the newest, as for StorageClasses.
-        marked = [(seen.created_at, name) for name, seen in self._seen.items() if seen.default]
-        self._default = max(marked)[1] if marked else STANDARD
-        self.version += 1
+        found = self._plain.get(wanted)
+        return self._standard if found is None and wanted == STANDARD else found

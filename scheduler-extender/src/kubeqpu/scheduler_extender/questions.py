@@ -3,14 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeqpu.common.names import (
-    ANNOTATION_CIRCUIT_SHAPE,
-    ANNOTATION_CLASS,
-    ANNOTATION_MIN_QUBITS,
-)
-from kubeqpu.common.placement import CircuitShape, parse_circuit_shape, parse_min_qubits
-
-_MAX_CLASS_LENGTH = 253
+from kubeqpu.common import requests
+from kubeqpu.common.placement import CircuitShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +60,12 @@ def read_questions(resources: Sequence[str], annotations: Mapping[str, str]) -> 
     """
     if not resources:
         return Asked()
-    class_name = annotations.get(ANNOTATION_CLASS, "").strip()
-    if len(class_name) > _MAX_CLASS_LENGTH:
-        return Asked(
-            refusal=f"annotation {ANNOTATION_CLASS} has {len(class_name)} characters; expected "
-            "the name of a QPUClass"
-        )
-    min_qubits, shape = 1, None
     try:
-        key = ANNOTATION_MIN_QUBITS
-        if key in annotations:
-            min_qubits = parse_min_qubits(annotations[key])
-        key = ANNOTATION_CIRCUIT_SHAPE
-        if key in annotations:
-            shape = parse_circuit_shape(annotations[key])
-    except ValueError as error:
-        return Asked(refusal=f"annotation {key}: {error}")
+        class_name = requests.read_class_name(annotations)
+        min_qubits = requests.read_min_qubits(annotations)
+        shape = requests.read_shape(annotations)
+    except requests.MalformedWishError as error:
+        return Asked(refusal=str(error))
     return Asked(
         tuple(
             Question(Demand(resource, class_name, min_qubits), shape)

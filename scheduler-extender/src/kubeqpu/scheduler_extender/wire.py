@@ -3,13 +3,13 @@
 The names are those of Go, for the scheduler's types have no others (`kube-scheduler/extender/v1`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 from pydantic import JsonValue
 
-from kubeqpu.common.names import RESOURCES
+from kubeqpu.common.requests import find_resources
 from kubeqpu.scheduler_extender.errors import MalformedRequestError
 
 JSONObject = dict[str, JsonValue]
@@ -83,7 +83,7 @@ def parse_pod(pod: JSONObject) -> Pod:
         name=_text(metadata, "name"),
         uid=_text(metadata, "uid"),
         annotations={key: item for key, item in annotations.items() if isinstance(item, str)},
-        resources=tuple(sorted(set(_find_resources(_object(pod, "spec"))))),
+        resources=find_resources(_object(pod, "spec")),
     )
 
 
@@ -191,25 +191,6 @@ def _parse_pod(found: JSONObject) -> Pod:
     if not isinstance(pod, dict):
         raise MalformedRequestError("Pod is missing; expected the whole object of the pod.")
     return parse_pod(pod)
-
-
-def _find_resources(spec: JSONObject) -> Iterator[str]:
-    """Yields resources of ours that a container asks for; requests are limits with these."""
-    for kind in ("containers", "initContainers"):
-        for container in _objects(spec.get(kind)):
-            resources = _object(container, "resources")
-            for part in ("limits", "requests"):
-                amounts = _object(resources, part)
-                yield from (name for name in RESOURCES if _is_some(amounts.get(name)))
-
-
-def _is_some(amount: JsonValue) -> bool:
-    # A quantity is a text or a number; all ways to write none are zeros with a suffix.
-    return amount is not None and any(digit in "123456789" for digit in str(amount))
-
-
-def _objects(value: JsonValue) -> Iterable[JSONObject]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
 def _object(parent: JSONObject, key: str) -> JSONObject:

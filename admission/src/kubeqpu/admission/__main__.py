@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kubeqpu.admission.cleanup import run_cleanup
 from kubeqpu.admission.errors import AdmissionError, ConfigurationError
-from kubeqpu.admission.settings import CleanupSettings, ControllerSettings
+from kubeqpu.admission.settings import CleanupSettings, ControllerSettings, WebhookSettings
 from kubeqpu.common.logs import configure_logs
 from kubeqpu.kube.errors import APIServerError, NoClusterError
 
@@ -25,9 +25,18 @@ def _clean_up(flags: Sequence[str]) -> None:
     asyncio.run(run_cleanup(settings))
 
 
+def _answer(flags: Sequence[str]) -> None:
+    from kubeqpu.admission.webhooks.service import run_webhooks  # noqa: PLC0415 - as above
+
+    settings = WebhookSettings.load(flags)
+    configure_logs(settings.log_level)
+    asyncio.run(run_webhooks(settings))
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "controller": _control,
     "cleanup": _clean_up,
+    "webhooks": _answer,
 }
 
 

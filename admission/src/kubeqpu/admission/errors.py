@@ -23,3 +23,11 @@ class ConflictError(ClusterError):
 
 class CleanupError(AdmissionError):
     """Something of ours could not be removed from the cluster."""
+
+
+class MalformedReviewError(AdmissionError):
+    """The API server's question makes no sense to us."""
+
+
+class CertificateError(AdmissionError):
+    """The certificate that webhooks are served with cannot be used."""

@@ -39,6 +39,8 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
+    # As for gateways: we try again ourselves.
+    ("grpc.enable_retries", 0),
 )
 
 

@@ -137,7 +137,11 @@ class Registration:
             options=OPTIONS,
         )
         # A channel of its own: one that was refused before would wait before it tries again.
-        options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+        options = (
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_retries", 0),
+        )
         target = f"unix:{self._folder / 'kubelet.sock'}"
         async with grpc.aio.insecure_channel(target, options=options) as channel:
             stub = services.RegistrationStub(channel)

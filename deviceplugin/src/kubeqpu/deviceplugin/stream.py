@@ -123,6 +123,9 @@ class GatewayStream:
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_http_proxy", 0),
+            # gRPC's own attempts follow one another without a pause, in memory that only the end of
+            # the call gives back. `run` makes them.
+            ("grpc.enable_retries", 0),
         )
         authority = settings.files.read_authority()
         async with grpc.aio.secure_channel(self._target, authority, options=options) as channel:

@@ -67,8 +67,8 @@ fleets = st.builds(
     error=st.none() | st.floats(0, 0.5),
     hours=st.floats(0, 72),
     qubits=st.sampled_from([5, 27, 127]),
-    ready=st.booleans() | st.just(True),
-    resource=st.sampled_from([RESOURCE_QPU, RESOURCE_QPU, RESOURCE_CPU_SIMULATOR]),
+    ready=st.sampled_from([True, True, True, True, False]),
+    resource=st.sampled_from([RESOURCE_QPU, RESOURCE_QPU, RESOURCE_QPU, RESOURCE_CPU_SIMULATOR]),
     held=st.integers(0, 4),
 )
 weights = st.builds(
@@ -97,9 +97,9 @@ questions = st.builds(
     Question,
     st.builds(
         Demand,
-        st.sampled_from([RESOURCE_QPU, RESOURCE_CPU_SIMULATOR]),
-        st.sampled_from(["", "standard", "precise", "wide", "none-such"]),
-        st.sampled_from([1, 50]),
+        st.sampled_from([RESOURCE_QPU, RESOURCE_QPU, RESOURCE_QPU, RESOURCE_CPU_SIMULATOR]),
+        st.sampled_from(["", "", "standard", "standard", "precise", "wide", "none-such"]),
+        st.sampled_from([1, 1, 1, 50]),
     ),
     shapes,
 )

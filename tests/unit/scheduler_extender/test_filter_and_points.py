@@ -37,7 +37,7 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     fleet, known = Fleet(), Classes()
-    qpus = draw(st.lists(fleets, max_size=7, unique_by=lambda seen: seen.plain.name))
+    qpus = draw(st.lists(fleets, min_size=2, max_size=7, unique_by=lambda seen: seen.plain.name))
     for seen in qpus:
         fleet.put(seen)
     for found in draw(st.lists(classes, max_size=3)):
@@ -106,6 +106,17 @@ def test_preemption_helps_where_filter_passes(case: Case, nodes: list[str]) -> N
     passed = filter_nodes(case.tables, nodes, "pod", best=len(nodes) + 1)
     helpful = choose_helpful(case.tables, nodes)
     assert set(helpful) == (set(passed.nodes) if isinstance(passed, Passed) else set())
+
+
+def test_the_best_are_kept_best_first() -> None:
+    fleet = Fleet()
+    for number in range(100):
+        fleet.put(seen_qpu(f"qpu-{number}", {f"n-{number}": True}, wait=10.0 * number))
+    table = Tables(fleet, Classes()).look_up(Question(Demand(RESOURCE_QPU)), NOW)
+    found = filter_nodes([table], [f"n-{number}" for number in range(99, -1, -1)], "pod")
+    assert isinstance(found, Passed)
+    assert found.nodes == tuple(f"n-{number}" for number in range(64))
+    assert found.next_best == "n-64"
 
 
 def test_equals_are_spread_over_pods_and_steady_for_each() -> None:

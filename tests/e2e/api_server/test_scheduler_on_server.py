@@ -7,9 +7,10 @@ root. Nodes are API objects, on which nothing runs.
 import json
 import signal
 import socket
-import subprocess
+import ssl
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,13 @@ class Pod:
         self.scheduler = start_confined([program, *flags], kubeconfig, folder / "scheduler.log", {})
 
     def probe(self, url: str) -> bool:
-        command = ["curl", "--insecure", "--silent", "--fail", "--max-time", "2", url]
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE  # it signs its own
+        try:
+            with urllib.request.urlopen(url, timeout=2, context=trust) as answer:
+                return int(answer.status) == 200
+        except OSError:
+            return False
 
     def is_ready(self) -> bool:
         assert self.scheduler.poll() is None, self.logs()

@@ -111,9 +111,10 @@ def test_settings_come_from_flags() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Command '' is unknown; expected one of: controller, cleanup."),
+        ([], "Command '' is unknown; expected one of: controller, cleanup"),
         (["control"], "Command 'control' is unknown"),
         (["controller"], "Set KUBEQPU_NAMESPACE or the flag --namespace."),
+        (["cleanup", "--namespace=quantum"], "Set KUBEQPU_LEASE or the flag --lease."),
     ],
 )
 def test_a_wrong_start_is_one_sentence(arguments: list[str], said: str) -> None:

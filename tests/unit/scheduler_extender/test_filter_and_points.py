@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubeqpu.common.names import RESOURCE_QPU
-from kubeqpu.common.placement import fits, raise_min_qubits
+from kubeqpu.common.placement import CircuitShape, fits, raise_min_qubits
 from kubeqpu.scheduler_extender.classes import Classes
 from kubeqpu.scheduler_extender.decisions import (
     Passed,
@@ -24,7 +24,10 @@ from kubeqpu.scheduler_extender.tables import Table, Tables
 from tests.support.extender_fleet import NODES, NOW, classes, fleets, questions, seen_qpu
 
 asked_nodes = st.lists(
-    st.sampled_from([*NODES, "without-slots", "knöten-7", "節点"]), unique=True, max_size=9
+    st.sampled_from([*NODES, "without-slots", "knöten-7", "節点"]),
+    unique=True,
+    min_size=4,
+    max_size=9,
 )
 
 
@@ -34,16 +37,38 @@ class Case:
     qpus: list[SeenQPU]
 
 
+# Most of these pass, with scores that differ.
+easy_qpus = st.builds(
+    seen_qpu,
+    st.sampled_from("abcdefg"),
+    st.dictionaries(st.sampled_from(NODES), st.booleans(), min_size=1, max_size=3),
+    wait=st.floats(0, 1000),
+    error=st.floats(1e-3, 0.02),
+    ready=st.sampled_from([True, True, True, True, True, False]),
+)
+easy_questions = st.builds(
+    Question,
+    st.builds(Demand, st.just(RESOURCE_QPU), st.just("")),
+    st.none() | st.builds(CircuitShape, st.integers(0, 100), st.integers(0, 20)),
+)
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     fleet, known = Fleet(), Classes()
-    qpus = draw(st.lists(fleets, min_size=2, max_size=7, unique_by=lambda seen: seen.plain.name))
+    qpus = draw(
+        st.lists(easy_qpus | fleets, max_size=7, unique_by=lambda seen: seen.plain.name)
+        | st.lists(easy_qpus, min_size=4, max_size=7, unique_by=lambda seen: seen.plain.name)
+    )
     for seen in qpus:
         fleet.put(seen)
-    for found in draw(st.lists(classes, max_size=3)):
+    for found in draw(st.just([]) | st.lists(classes, max_size=3)):
         known.put(found)
     made = Tables(fleet, known)
-    asked = draw(st.lists(questions, min_size=1, max_size=2))
+    asked = draw(
+        st.lists(easy_questions, min_size=1, max_size=2)
+        | st.lists(questions, min_size=1, max_size=2)
+    )
     return Case([made.look_up(question, NOW) for question in asked], qpus)
 
 

@@ -22,6 +22,7 @@ from tools.values_parts import (
     Workload,
     make_resources,
 )
+from tools.values_scheduler import Scheduler
 
 # Fits into the gateway's default memory limit.
 _CONFIG: Fragment = {"workers": {"max_workers": 2, "max_inspectors": 2, "memory_bytes": 3 * 2**29}}
@@ -177,45 +178,21 @@ class Controller(Component):
     """Resources of its container."""
 
 
-class StockImage(Image):
-    """Where the stock kube-scheduler comes from."""
+class Webhooks(Component):
+    """The webhooks: they complete pods that ask for slots, and let them wait at gates."""
 
-    registry: str = "registry.k8s.io"
-    """Its registry, apart from `image.registry`; a mirror of yours where nodes reach no other."""
-    repository: str = "kube-scheduler"
-    """Path of the image below the registry."""
-    tag: str = ""
-    """Its version; empty: the cluster's own."""
-
-
-class Extender(Section):
-    """The extender, which knows the QPUs, beside each scheduler."""
-
-    image: Image = Image(repository="kubeqpu/scheduler-extender")
-    """Its image."""
+    enabled: bool = False
+    """Whether to run them. Pods then wait at gates that only a controller which knows them
+    lifts."""
+    image: Image = Image(repository="kubeqpu/admission")
+    """Their image."""
+    replicas: int = Field(default=2, ge=1, le=10)
+    """Pods of the webhooks, all of which answer. While none does, pods that ask for slots are
+    refused; others never depend on them."""
     resources: Fragment = Field(
-        default_factory=lambda: make_resources(cpu="100m", memory="128Mi", limit="512Mi")
+        default_factory=lambda: make_resources(cpu="50m", memory="128Mi", limit="256Mi")
     )
-    """Resources of its container."""
-
-
-class Scheduler(Component):
-    """The scheduler `kubeqpu-scheduler`: a stock kube-scheduler that asks the extender."""
-
-    enabled: bool = True
-    """Whether to run it. Without it, pods that ask for slots are placed on any node with one."""
-    image: StockImage = StockImage()
-    """Its image."""
-    replicas: int = Field(default=2, ge=1, le=5)
-    """Pods of the scheduler, of which one schedules at a time."""
-    extra_args: tuple[str, ...] = ()
-    """More flags of the kube-scheduler, such as --v=4."""
-    resources: Fragment = Field(
-        default_factory=lambda: make_resources(cpu="100m", memory="128Mi", limit="1Gi")
-    )
-    """Resources of the kube-scheduler's container."""
-    extender: Extender = Extender()
-    """The extender, which knows the QPUs, beside each scheduler."""
+    """Resources of their container."""
 
 
 class DevicePlugin(Workload):
@@ -287,6 +264,8 @@ class Values(Section):
     """The controller: the QPUs' health, labels of nodes, and the default QPUClass."""
     scheduler: Scheduler = Scheduler()
     """The scheduler `kubeqpu-scheduler`: a stock kube-scheduler that asks the extender."""
+    webhooks: Webhooks = Webhooks()
+    """The webhooks: they complete pods that ask for slots, and let them wait at gates."""
     device_plugin: DevicePlugin = DevicePlugin()
     """The device plugin, which offers slots to pods on every node."""
     global_: dict[str, JsonValue] = Field(default_factory=dict, alias="global")

@@ -88,12 +88,14 @@ def make_kubeconfig(server: APIServer, account: str) -> str:
 
 
 @contextmanager
-def acting_as(server: APIServer, account: str, kinds: Set[str]) -> Iterator[str]:
+def acting_as(
+    server: APIServer, account: str, kinds: Set[str], settings: Sequence[str] = ()
+) -> Iterator[str]:
     """Gives the kubeconfig of an account of the chart, whose objects of some kinds are in place."""
     server.make_namespace(NAMESPACE)
     ours = [
         item
-        for item in yaml.safe_load_all(chart.render())
+        for item in yaml.safe_load_all(chart.render(settings=settings))
         if item and item["kind"] in kinds and item["metadata"]["name"].startswith(account)
     ]
     assert {item["kind"] for item in ours} == kinds

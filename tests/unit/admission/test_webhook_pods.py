@@ -117,6 +117,13 @@ class TestAPodThatAsksForASlot:
             assert "schedulingGates" not in made["spec"]
             assert GATED_BY not in made["metadata"]["annotations"]
 
+    def test_is_found_by_its_gate_whoever_set_it(self) -> None:
+        copied = pod()
+        copied["spec"]["schedulingGates"] = [{"name": "kubeqpu.io/qpu"}]
+        for asked in (copied, pod(annotations={GATED_BY: "kubeqpu.io/qpu"})):
+            made, _ = mutate(asked, around(outlook(api.AdmissionMode.NONE)))
+            assert made["metadata"]["labels"]["kubeqpu.io/gated"] == "true"
+
     def test_keeps_a_scheduler_of_its_own(self) -> None:
         asked = pod()
         asked["spec"]["schedulerName"] = "mine"

@@ -184,7 +184,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
             await stand.ask("mutate", pod(), authority)
 
 
-@pytest.mark.parametrize("broken", ["other key", "no key", "garbage"])
+@pytest.mark.parametrize("broken", ["other key", "no key", "garbage", "too much to carry"])
 async def test_a_broken_certificate_leaves_the_old_one_served(
     broken: str, tmp_path: Path, authority: trustme.CA
 ) -> None:
@@ -192,6 +192,8 @@ async def test_a_broken_certificate_leaves_the_old_one_served(
     async with serving(tmp_path) as stand:
         if broken == "no key":
             (tmp_path / "tls.key").unlink()
+        elif broken == "too much to carry":
+            (tmp_path / "ca.crt").write_text("-" * 200_000)
         elif broken == "garbage":
             (tmp_path / "tls.crt").write_text("garbage")
         else:

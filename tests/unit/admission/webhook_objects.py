@@ -78,11 +78,8 @@ def apply_patch(manifest: Object, operations: Sequence[Operation]) -> Object:
         for part in way:
             here = here[int(part)] if isinstance(here, list) else here[part]
         if isinstance(here, list):
-            assert operation.op == "add"
             assert last == "-"
             here.append(copy.deepcopy(operation.value))
-        elif operation.op == "remove":
-            del here[last]
         else:
             assert isinstance(here, dict)
             here[last] = copy.deepcopy(operation.value)

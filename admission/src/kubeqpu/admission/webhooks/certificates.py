@@ -5,6 +5,9 @@ from pathlib import Path
 
 from kubeqpu.admission.errors import CertificateError
 
+# Pods carry it in an annotation, of which the API server takes 256 KiB together.
+MOST_AUTHORITY_BYTES = 128 * 1024
+
 _Pair = tuple[bytes, bytes]
 
 
@@ -63,6 +66,12 @@ def _make_context() -> ssl.SSLContext:
 
 def _read_authority(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        content = path.read_bytes()
     except FileNotFoundError:
         return ""
+    if len(content) > MOST_AUTHORITY_BYTES:
+        raise ValueError(
+            f"{path.name} has {len(content)} bytes, above the {MOST_AUTHORITY_BYTES} that pods can "
+            "carry"
+        )
+    return content.decode("ascii")

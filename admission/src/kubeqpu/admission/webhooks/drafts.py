@@ -13,22 +13,19 @@ Path = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a JSON patch.
+    """One operation of a JSON patch: `add`, which replaces what is there.
 
     Attributes:
-        op: `add`, `replace` or `remove`.
         path: A JSON pointer.
-        value: What is added, or None for `remove`.
+        value: What is added.
     """
 
-    op: str
     path: str
-    value: JsonValue = None
+    value: JsonValue
 
     def to_manifest(self) -> JSONObject:
         """Writes it as JSON patches have it."""
-        head: JSONObject = {"op": self.op, "path": self.path}
-        return head if self.op == "remove" else {**head, "value": self.value}
+        return {"op": "add", "path": self.path, "value": self.value}
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Draft:
         if parent.get(str(key)) == value:
             return
         parent[str(key)] = copy.deepcopy(value)
-        self._operations.append(Operation("add", _pointer(path), value))
+        self._operations.append(Operation(_pointer(path), value))
 
     def append(self, path: Path, value: JsonValue) -> None:
         """Adds an item to a list, which is made if it is missing."""
@@ -84,13 +81,7 @@ class Draft:
             self.put(path, [value])
             return
         found.append(copy.deepcopy(value))
-        self._operations.append(Operation("add", _pointer([*path, "-"]), value))
-
-    def drop(self, path: Path) -> None:
-        """Removes a member of an object."""
-        *around, key = path
-        if self._enter(around).pop(str(key), None) is not None:
-            self._operations.append(Operation("remove", _pointer(path)))
+        self._operations.append(Operation(_pointer([*path, "-"]), value))
 
     def _enter(self, path: Path) -> JSONObject:
         here: JsonValue = self.manifest
@@ -101,7 +92,7 @@ class Draft:
             assert isinstance(here, dict)
             if here.get(str(key)) is None:
                 here[str(key)] = {}
-                self._operations.append(Operation("add", _pointer(path[: depth + 1]), {}))
+                self._operations.append(Operation(_pointer(path[: depth + 1]), {}))
             here = here[str(key)]
         assert isinstance(here, dict)
         return here

@@ -91,8 +91,4 @@ def _leave_scheduler(draft: Draft) -> None:
         return
     gates = objects_at(object_at(draft.manifest, "spec"), "schedulingGates")
     rest: list[JsonValue] = [gate for _, gate in gates if gate.get("name") != names.GATE]
-    path = ("spec", "schedulingGates")
-    if rest:
-        draft.put(path, rest)
-    else:
-        draft.drop(path)
+    draft.put(("spec", "schedulingGates"), rest)

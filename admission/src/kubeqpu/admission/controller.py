@@ -23,7 +23,7 @@ from kubeqpu.admission.nodes import FIELD_MANAGER
 from kubeqpu.admission.observations import Observations
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.admission.telemetry import Telemetry
-from kubeqpu.admission.watch import Watch, quieten_kopf
+from kubeqpu.admission.watch import Watch
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
@@ -32,7 +32,7 @@ from kubeqpu.kube.objects import ObjectsAPI
 _LOG = structlog.get_logger(__name__)
 # A round is a few requests of some seconds each; some wait for long between their looks.
 _STALL_SECONDS = {
-    "watch": 30.0, "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
+    "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
 }  # fmt: skip
 
 
@@ -48,7 +48,6 @@ async def run_controller(settings: ControllerSettings) -> None:
         NoClusterError: If there is no API server to connect to.
         OSError: If a port is taken.
     """
-    quieten_kopf()
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     progress = Progress(_STALL_SECONDS)
@@ -57,16 +56,17 @@ async def run_controller(settings: ControllerSettings) -> None:
         cluster = Cluster(api_client, settings.namespace)
         identity = f"{settings.pod_name}_{uuid.uuid4().hex[:8]}"
         elector = Elector(cluster, settings.lease, identity)
-        labeller = NodeLabeller(ObjectsAPI(api_client, FIELD_MANAGER), elector.is_leader, telemetry)
+        objects = ObjectsAPI(api_client, FIELD_MANAGER)
+        labeller = NodeLabeller(objects, elector.is_leader, telemetry)
         labels = Loop("labels", labeller.step, progress, telemetry)
-        loops = (*_build_loops(settings, cluster, elector, progress, telemetry), labels)
+        loops, watch = _build_loops(settings, cluster, objects, elector, progress, telemetry)
         with closing(server):
             async with serve_health(
                 progress.find_stalled, settings.health_address, settings.health_port
             ) as health_port:
                 _LOG.info("Controller started", identity=identity, health_port=health_port,
                           metrics_port=server.port)  # fmt: skip
-                async with _running(loops, labeller.watch(labels.wake)):
+                async with _running((*loops, labels), watch.run(), labeller.watch(labels.wake)):
                     await until_stopped()
                 # Nothing of ours writes any more, so that a successor may.
                 await elector.release()
@@ -76,10 +76,11 @@ async def run_controller(settings: ControllerSettings) -> None:
 def _build_loops(
     settings: ControllerSettings,
     cluster: Cluster,
+    objects: ObjectsAPI,
     elector: Elector,
     progress: Progress,
     telemetry: Telemetry,
-) -> Sequence[Loop]:
+) -> tuple[Sequence[Loop], Watch]:
     limits = Limits(settings.lease_duration_seconds, settings.clock_skew_seconds)
     observations = Observations(limits, tell_time)
     telemetry.follow(elector.is_leader, observations.is_blind)
@@ -101,19 +102,14 @@ def _build_loops(
             election.wake()
 
     watch = Watch(
-        cluster,
+        objects,
         observations,
-        progress,
         namespace=settings.namespace,
         on_lease=look_at_lease,
         on_class=classes.wake,
     )
-    return (
-        election,
-        classes,
-        Loop("watch", watch.step, progress, telemetry),
-        Loop("health", monitor.step, progress, telemetry),
-    )
+    health = Loop("health", monitor.step, progress, telemetry)
+    return (election, classes, health), watch
 
 
 @asynccontextmanager

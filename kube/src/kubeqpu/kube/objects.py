@@ -9,6 +9,7 @@ import aiohttp
 from kubernetes.aio import client
 
 from kubeqpu.kube.errors import NOT_FOUND, APIServerError
+from kubeqpu.kube.lines import read_lines
 from kubeqpu.kube.resources import Listing, Manifest, Resource, WatchEvent, name_of, version_of
 
 # The server ends a watch after this; then it is taken up where it was.
@@ -91,10 +92,10 @@ class ObjectsAPI:
             return await _read(await self._send("PATCH", kind.path(name), query, patch, _MERGE))
 
     async def list(
-        self, kind: Resource, selector: str = "", fields: str = "", seconds: float = TIMEOUT_SECONDS
+        self, kind: Resource, selector: str = "", seconds: float = TIMEOUT_SECONDS
     ) -> Listing:
-        """Lists the objects whose labels, and fields, fit."""
-        query = _select(selector, fields)
+        """Lists the objects whose labels fit."""
+        query = _select(selector)
         async with _translated(f"list {kind.plural}", seconds):
             listing = await _read(await self._send("GET", kind.path(), query))
         items = listing.get("items")
@@ -130,21 +131,27 @@ class ObjectsAPI:
         kind: Resource,
         resource_version: str,
         selector: str = "",
-        fields: str = "",
         on_open: Callable[[], None] = lambda: None,
+        silence_seconds: float | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Yields changes after a version until the server ends the watch.
 
-        Calls `on_open` when the server agrees, which may be long before the first change.
+        Args:
+            kind: What to watch.
+            resource_version: After which version.
+            selector: Labels of the objects to watch.
+            on_open: Called when the server agrees, which may be long before the first change.
+            silence_seconds: How long the server may say nothing; a bookmark comes every minute.
 
         The library's own watch is not used: it starts again at once and for ever whatever the
         server says, and opens a second connection with default settings.
 
         Raises:
-            APIServerError: Status 410 where the version is too old, so that a new list is needed.
+            APIServerError: If the server refuses, falls silent or breaks off; status 410 where the
+                version is too old, so that a new list is needed.
         """
         query = {
-            **_select(selector, fields),
+            **_select(selector),
             "resourceVersion": resource_version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
@@ -156,7 +163,7 @@ class ObjectsAPI:
             try:
                 await _check(response)
                 on_open()
-                async for line in response.content:
+                async for line in read_lines(response.content, silence_seconds):
                     yield _event(line)
             finally:
                 response.close()
@@ -196,9 +203,8 @@ class ObjectsAPI:
         return response
 
 
-def _select(selector: str, fields: str) -> dict[str, str]:
-    chosen = {"labelSelector": selector, "fieldSelector": fields}
-    return {key: value for key, value in chosen.items() if value}
+def _select(selector: str) -> dict[str, str]:
+    return {"labelSelector": selector} if selector else {}
 
 
 def _manifest(found: object) -> Manifest:

@@ -29,7 +29,8 @@ class ObjectWatch:
         on_change: Called with an object that was made or changed.
         on_delete: Called with an object that is gone.
         selector: Labels of the objects to watch.
-        fields: Field selector of the objects to watch.
+        silence_seconds: How long the server may say nothing before the watch is taken up anew;
+            without one, a connection that died silently is noticed after two minutes.
 
     Attributes:
         heard_at: When the API server last told something, by `time.monotonic`; None before the
@@ -45,14 +46,15 @@ class ObjectWatch:
         on_change: Callable[[Manifest], None],
         on_delete: Callable[[Manifest], None],
         selector: str = "",
-        fields: str = "",
+        silence_seconds: float | None = None,
     ) -> None:
         self._objects = objects
         self._kind = kind
         self._on_list = on_list
         self._on_change = on_change
         self._on_delete = on_delete
-        self._chosen = (selector, fields)
+        self._selector = selector
+        self._silence_seconds = silence_seconds
         self._version = ""
         self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
         self.heard_at: float | None = None
@@ -94,12 +96,14 @@ class ObjectWatch:
         Raises:
             APIServerError: If that fails.
         """
-        self._take(await self._objects.list(self._kind, *self._chosen, seconds))
+        self._take(await self._objects.list(self._kind, self._selector, seconds))
 
     async def _follow(self) -> None:
         if not self._version:
-            self._take(await self._objects.list(self._kind, *self._chosen))
-        events = self._objects.watch(self._kind, self._version, *self._chosen, self._hear)
+            self._take(await self._objects.list(self._kind, self._selector))
+        events = self._objects.watch(
+            self._kind, self._version, self._selector, self._hear, self._silence_seconds
+        )
         async with aclosing(events) as stream:
             async for event in stream:
                 self._handle(event)

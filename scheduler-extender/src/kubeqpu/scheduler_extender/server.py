@@ -10,7 +10,12 @@ from aiohttp import web
 
 from kubeqpu.scheduler_extender import wire
 from kubeqpu.scheduler_extender.binding import Binder
-from kubeqpu.scheduler_extender.errors import LargeRequestError, RequestError, SlowRequestError
+from kubeqpu.scheduler_extender.errors import (
+    LargeRequestError,
+    RequestError,
+    SlowRequestError,
+    StaleDataError,
+)
 from kubeqpu.scheduler_extender.placements import Placements
 from kubeqpu.scheduler_extender.telemetry import Telemetry
 
@@ -117,7 +122,12 @@ class Server:
     async def _filter(self, body: bytes) -> bytes:
         request = wire.parse_request(body)
         self._telemetry.count_nodes("filter", len(request.nodes))
-        found = self._placements.filter(request)
+        try:
+            found = self._placements.filter(request)
+        except StaleDataError as error:
+            # The scheduler shows pods this sentence; of another status only its number.
+            self._telemetry.count_decision("stale")
+            return wire.write_error(str(error))
         return wire.write_passed(found) if isinstance(found, list) else wire.write_refused(found)
 
     async def _prioritize(self, body: bytes) -> bytes:

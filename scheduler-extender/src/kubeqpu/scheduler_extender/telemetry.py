@@ -9,7 +9,7 @@ from kubeqpu.scheduler_extender.reasons import WORDS
 
 VERBS = ("filter", "prioritize", "preempt", "bind")
 CODES = ("200", "400", "408", "413", "500", "503")
-RESULTS = ("placed", "refused", "malformed", "not_asked")
+RESULTS = ("placed", "refused", "malformed", "not_asked", "stale")
 BINDS = ("bound", "bound_anew", "bound_plainly", "failed")
 ERRORS = ("request", "bind", "wake", "event", "object")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -162,6 +162,11 @@ def write_victims(victims: Mapping[str, JsonValue]) -> bytes:
     return orjson.dumps({"NodeNameToMetaVictims": victims})
 
 
+def write_error(error: str) -> bytes:
+    """Writes that filter cannot tell; the scheduler backs off and tries again."""
+    return orjson.dumps({"Error": error})
+
+
 def write_bound(error: str = "") -> bytes:
     """Writes bind's answer."""
     return orjson.dumps({"Error": error})

@@ -1,0 +1,179 @@
+"""What placing pods by QPU costs: kube-scheduler with kubeqpu and without, on the same pods.
+
+A real control plane with 5,000 nodes and 1,000 QPUs as API objects. Pods are created first; then a
+scheduler is started, and the time from its first to its last bind is taken. Variants take turns,
+so that what else the machine does meets all of them alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from kubeqpu.common import names
+from tests.benchmarks import scheduler_calls
+from tests.benchmarks.report import Raw, Report
+from tests.benchmarks.scheduler_cluster import NAMESPACE, Fleet, serve_fleet
+from tests.cluster import processes
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import SCHEDULER
+from tests.cluster.state import free_port
+from tests.support.extender_process import ExtenderProcess, extender_process
+
+NODES, QPUS, PODS, ROUNDS = 5_000, 1_000, 500, 5
+RUN_SECONDS = 180.0
+RUN_NAME = "kube-scheduler-bench"
+# Of the scheduler's own client; its default, 50/100, would be what is measured.
+CLIENT_QPS, CLIENT_BURST = 1_000, 2_000
+EXTENDER_WEIGHT = 100
+METRICS = f"{names.METRIC_PREFIX}scheduler_extender_"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to schedule the same pods.
+
+    Attributes:
+        name: In the report.
+        extender: Whether the extender is asked.
+        selector: Whether pods carry the webhook's node selector.
+    """
+
+    name: str
+    extender: bool
+    selector: bool
+
+
+STOCK = Variant("stock", extender=False, selector=False)
+INSTALLED = Variant("kubeqpu as installed", extender=True, selector=True)
+ALONE = Variant("extender alone", extender=True, selector=False)
+SELECTOR = Variant("node selector alone", extender=False, selector=True)
+VARIANTS = (STOCK, INSTALLED, ALONE, SELECTOR)
+
+
+def configure(cluster: Cluster, port: int | None) -> Path:
+    """Writes the scheduler's configuration, with an extender at a port or without."""
+    extender = {
+        "urlPrefix": f"http://127.0.0.1:{port}",
+        "filterVerb": "filter",
+        "prioritizeVerb": "prioritize",
+        "preemptVerb": "preempt",
+        "bindVerb": "bind",
+        "weight": EXTENDER_WEIGHT,
+        "nodeCacheCapable": True,
+        "httpTimeout": "1s",
+        "ignorable": False,
+    }
+    document = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {
+            "kubeconfig": str(cluster.layout.kubeconfig_of(SCHEDULER)),
+            "qps": CLIENT_QPS,
+            "burst": CLIENT_BURST,
+        },
+        "leaderElection": {"leaderElect": False},
+        "profiles": [{"schedulerName": names.SCHEDULER, "percentageOfNodesToScore": 100}],
+        "extenders": [extender] if port is not None else [],
+    }
+    path = cluster.layout.root / f"scheduler-{'extended' if port else 'stock'}.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@contextmanager
+def scheduler(cluster: Cluster) -> Iterator[None]:
+    """Ends the scheduler under test, however the run ends."""
+    try:
+        yield
+    finally:
+        processes.stop(cluster.layout, RUN_NAME, grace_seconds=3)
+
+
+async def measure(fleet: Fleet, variant: Variant, extender: ExtenderProcess) -> float:
+    """Schedules the pods once; gives pods per second between the first and the last bind."""
+    cluster = fleet.cluster
+    config = configure(cluster, extender.port if variant.extender else None)
+    port = free_port("127.0.0.1", set())
+    command = [
+        str(cluster.layout.bin / SCHEDULER), f"--config={config}", "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+    ]  # fmt: skip
+    await fleet.create_pods(PODS, names.SCHEDULER, variant.selector)
+    try:
+        with scheduler(cluster):
+            times = await fleet.time_binds(
+                PODS, lambda: processes.start(cluster.layout, RUN_NAME, command), RUN_SECONDS
+            )
+    finally:
+        await fleet.delete_pods()
+    return (PODS - 1) / (times[-1] - times[0])
+
+
+async def compare() -> tuple[dict[str, list[float]], float]:
+    """Measures all variants in turn; gives pods/s of each round, and node names per call."""
+    rates: dict[str, list[float]] = {variant.name: [] for variant in VARIANTS}
+    async with serve_fleet(NODES, QPUS) as fleet:
+        with extender_process(fleet.cluster.kubeconfig) as extender:
+            for number in range(ROUNDS + 1):
+                for variant in VARIANTS:
+                    rate = await measure(fleet, variant, extender)
+                    if number:  # the first round warms caches
+                        rates[variant.name].append(rate)
+                    print(f"  round {number}: {variant.name}: {rate:.1f} pods/s", flush=True)
+            return rates, count_names(extender)
+
+
+def count_names(extender: ExtenderProcess) -> float:
+    """Tells how many node names came with a filter request on average."""
+    text = extender.read(extender.metrics_port, "metrics")
+    found = {
+        (sample.name.removeprefix(METRICS), sample.labels.get("code", "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("verb") == "filter"
+    }
+    return found["nodes_total", ""] / found["requests_total", "200"]
+
+
+def ratio(rates: dict[str, list[float]], variant: Variant) -> float:
+    """Gives the median, over rounds, of a variant's rate to stock's in the same round."""
+    pairs = zip(rates[variant.name], rates[STOCK.name], strict=True)
+    return statistics.median(one / stock for one, stock in pairs)
+
+
+def run() -> Report:
+    """Measures throughput on a control plane, and single calls at 5,000 names."""
+    rates, names_per_call = asyncio.run(compare())
+    calls = scheduler_calls.measure_calls()
+    figures = {
+        "throughput_ratio": ratio(rates, INSTALLED),
+        "extender_alone_ratio": ratio(rates, ALONE),
+        "selector_alone_ratio": ratio(rates, SELECTOR),
+        "names_per_call": names_per_call,
+        **{f"pods_per_second_{key}": statistics.median(found) for key, found in rates.items()},
+        **calls.figures,
+    }
+    conditions = {
+        "cluster": f"kube-apiserver, etcd and kube-scheduler with {NODES:,} Node objects, "
+        f"{QPUS:,} of them with 8 slots each, and {QPUS:,} QPU objects; no kubelet, no "
+        "controller manager",
+        "pods": f"{PODS} pods that ask for one {names.RESOURCE_QPU}, in namespace {NAMESPACE}, "
+        "created before the scheduler starts; rate from the first to the last bind as a watch "
+        "sees them",
+        "rounds": f"{ROUNDS} after one to warm up; variants take turns; ratios are medians over "
+        "rounds",
+        "scheduler": f"client {CLIENT_QPS}/{CLIENT_BURST} requests/s, percentageOfNodesToScore "
+        f"100, extender weight {EXTENDER_WEIGHT}; kubeqpu as installed: filter, prioritize, "
+        "preempt and bind verbs, and the node selector that the webhook sets",
+        **calls.conditions,
+    }
+    raw: dict[str, Raw] = {"pods_per_second": {key: [*found] for key, found in rates.items()}}
+    return Report(figures, conditions, raw | calls.raw)

@@ -12,7 +12,7 @@ from kubeqpu.kube.errors import APIServerError, NoClusterError
 
 
 def _control(flags: Sequence[str]) -> None:
-    from kubeqpu.admission.controller import run_controller   # noqa: PLC0415 - not for the others
+    from kubeqpu.admission.controller import run_controller  # noqa: PLC0415 - not for the others
 
     settings = ControllerSettings.load(flags)
     configure_logs(settings.log_level)

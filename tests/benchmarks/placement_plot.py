@@ -24,6 +24,8 @@ from tests.benchmarks.placement_results import Standing
 COLUMNS = 3
 # An axis spans at least a factor of e^1.2 of time, and a tenth of fidelity.
 LEAST_RATIO, LEAST_DIFFERENCE = 1.2, 0.1
+# In shares of the panel.
+LEAST_APART = 0.25
 FRONT = "#0b6e99"
 
 
@@ -97,19 +99,27 @@ def _draw_panel(axis: Axes, regime: Regime, standings: Mapping[str, Standing]) -
             fmt=mark.marker, color=mark.colour, markersize=mark.size, linestyle="none",
             markeredgecolor="white", markeredgewidth=0.8, label=mark.label, zorder=3,
         )  # fmt: skip
-    for policy in (SWEEP[0], SWEEP[-1]):
-        standing = standings[policy.name]
-        axis.annotate(
-            f"{_fidelity_weight(policy):g}",
-            (standing.seconds.value / 60, standing.fidelity.value),
-            textcoords="offset points", xytext=(5, -9), fontsize=7.5, color=FRONT,
-        )  # fmt: skip
     _scale(axis, list(standings.values()))
+    _label_ends(axis, standings)
     axis.set_title(regime.name, loc="left", fontsize=10, fontweight="bold", pad=16)
     axis.text(0, 1.03, regime.about, transform=axis.transAxes, fontsize=8, color="#444444")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(visible=True, color="#e6e6e6", linewidth=0.6)
     axis.tick_params(labelsize=8)
+
+
+def _label_ends(axis: Axes, standings: Mapping[str, Standing]) -> None:
+    """Writes the weights of fidelity to both ends of the front, if they are apart."""
+    ends = {policy: standings[policy.name] for policy in (SWEEP[0], SWEEP[-1])}
+    points = {policy: (end.seconds.value / 60, end.fidelity.value) for policy, end in ends.items()}
+    first, last = (axis.transLimits.transform((math.log10(x), y)) for x, y in points.values())
+    if math.dist(first, last) < LEAST_APART:
+        return
+    for policy, place in zip(points, ("right", "left"), strict=True):
+        axis.annotate(
+            f"{_fidelity_weight(policy):g}", points[policy], textcoords="offset points",
+            xytext=(-4 if place == "right" else 5, -9), ha=place, fontsize=7.5, color=FRONT,
+        )  # fmt: skip
 
 
 def _scale(axis: Axes, standings: Sequence[Standing]) -> None:
@@ -121,7 +131,7 @@ def _scale(axis: Axes, standings: Sequence[Standing]) -> None:
     axis.set_ylim(*_widen(fidelities, LEAST_DIFFERENCE))
     decades = range(-1, 4)
     axis.xaxis.set_major_locator(
-        FixedLocator([step * 10.0**power for power in decades for step in (1, 2, 3, 5, 7)])
+        FixedLocator([step * 10.0**power for power in decades for step in (1, 1.5, 2, 3, 5, 7)])
     )
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.xaxis.set_minor_locator(NullLocator())

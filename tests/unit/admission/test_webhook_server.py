@@ -18,9 +18,11 @@ from prometheus_client import CollectorRegistry
 from kubeqpu.admission.errors import CertificateError
 from kubeqpu.admission.webhooks.catalogue import Catalogue
 from kubeqpu.admission.webhooks.certificates import Certificates
+from kubeqpu.admission.webhooks.drafts import Verdict
 from kubeqpu.admission.webhooks.judge import Judge
 from kubeqpu.admission.webhooks.server import Server
 from kubeqpu.admission.webhooks.telemetry import Telemetry
+from kubeqpu.admission.webhooks.wire import write_response
 from kubeqpu.common import api
 from kubeqpu.kube.objects import ObjectsAPI
 from tests.support.object_server import ObjectServer
@@ -145,7 +147,9 @@ async def test_what_is_malformed_is_refused_in_words(
         assert stand.count(verb, "Job", "refused") == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"request": {"uid": "u"}}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"request": {"uid": "u"}}', b"\xff",
+    b'{"apiVersion": "admission.k8s.io/v1beta1", "request": {"uid": "u", "object": {}}}',
+])  # fmt: skip
 async def test_what_is_no_review_is_answered_with_400(
     body: bytes, tmp_path: Path, authority: trustme.CA
 ) -> None:
@@ -156,6 +160,14 @@ async def test_what_is_no_review_is_answered_with_400(
         assert b"expected" in text or b"no JSON" in text
         assert stand.count("mutate", "other", "failed") == 1
         assert (await stand.ask("mutate", pod(), authority))[0] == 200
+
+
+def test_warnings_fit_into_a_header() -> None:
+    warnings = ("QPU fez: NotReady\n(too\tlong) " + "very " * 100,)
+    (warning,) = json.loads(write_response("u", Verdict(warnings=warnings)))["response"]["warnings"]
+    assert warning.startswith("QPU fez: NotReady (too long) very")
+    assert len(warning) == 256
+    assert warning.endswith("…")
 
 
 async def test_nothing_is_decided_before_classes_are_known(
@@ -184,7 +196,9 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
             await stand.ask("mutate", pod(), authority)
 
 
-@pytest.mark.parametrize("broken", ["other key", "no key", "garbage", "too much to carry"])
+@pytest.mark.parametrize("broken", [
+    "other key", "other certificate", "no key", "garbage", "too much to carry",
+])  # fmt: skip
 async def test_a_broken_certificate_leaves_the_old_one_served(
     broken: str, tmp_path: Path, authority: trustme.CA
 ) -> None:
@@ -194,6 +208,9 @@ async def test_a_broken_certificate_leaves_the_old_one_served(
             (tmp_path / "tls.key").unlink()
         elif broken == "too much to carry":
             (tmp_path / "ca.crt").write_text("-" * 200_000)
+        elif broken == "other certificate":
+            other = authority.issue_cert("127.0.0.1").cert_chain_pems[0].bytes()
+            (tmp_path / "tls.crt").write_bytes(other)
         elif broken == "garbage":
             (tmp_path / "tls.crt").write_text("garbage")
         else:

@@ -60,6 +60,41 @@ async def test_the_next_pod_of_a_name_is_another_holder_of_its_slot(node: Node) 
     assert [] in told
 
 
+async def test_no_list_is_asked_for_while_a_pod_is_admitted(node: Node) -> None:
+    gateway, _ = await start(node)
+    # From the choice of a slot until it is on the kubelet's books.
+    node.kubelet.faults.allocate_seconds = 0.06
+    node.kubelet.faults.list_seconds = 0.05
+    chance, late = random.Random(4), []
+    for number in range(40):
+        pod = await node.kubelet.admit(f"pod-{number}", QPU)
+        began = time.monotonic()
+        if number % 8 == 0:
+            reference = f"tenant/pod-{number}"
+            await eventually(lambda: reference in gateway.holders.values())  # noqa: B023
+            late.append(time.monotonic() - began)
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        node.kubelet.end(pod)
+    assert node.kubelet.record.lists_amid_admissions == 0
+    assert max(late) < 1
+    # Lists went on all the while.
+    assert len(node.kubelet.record.lists_answered) > 10
+
+
+async def test_a_superseded_plugin_asks_for_no_list(node: Node) -> None:
+    _, old = await start(node)
+    new = await node.plugin()
+    await eventually(lambda: old.metric("superseded") == 1)
+    await asyncio.sleep(1.2)
+    seen = [found.metric("pod_resources_seconds_count") for found in (old, new)]
+    await asyncio.sleep(2.2)
+    assert old.metric("pod_resources_seconds_count") == seen[0]
+    assert new.metric("pod_resources_seconds_count") > seen[1]
+    # It asks again when it acts again.
+    await new.stop()
+    await eventually(lambda: old.metric("pod_resources_seconds_count") > seen[0])
+
+
 async def test_lists_are_asked_for_at_most_five_times_a_second(node: Node) -> None:
     gateway, _ = await start(node, slots=40)
     await asyncio.sleep(2)

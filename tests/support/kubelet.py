@@ -233,6 +233,11 @@ class _Lister(resources_services.PodResourcesListerServicer):
     ) -> resources_api.ListPodResourcesResponse:
         await self._admit(context)
         kubelet = self._kubelet
+        amid = any(kubelet._allocating.values())
+        await asyncio.sleep(kubelet.faults.list_seconds)
+        if amid or any(kubelet._allocating.values()):
+            # A real one takes those devices for free now, and may give them to another pod, too.
+            kubelet.record.lists_amid_admissions += 1
         kubelet.record.lists_answered.append(time.monotonic())
         response = resources_api.ListPodResourcesResponse()
         if time.monotonic() - kubelet.started_at < kubelet.faults.empty_seconds:

@@ -26,6 +26,7 @@ class Faults:
         list_error: What Lists end with.
         hang_lists: Lists are not answered.
         finished_pods: Pods that have ended and are listed all the same, before all others.
+        list_seconds: How long a List takes.
         allocate_seconds: How long giving away takes after the plugin answered.
     """
 
@@ -38,6 +39,7 @@ class Faults:
     list_error: grpc.StatusCode | None = None
     hang_lists: bool = False
     finished_pods: "list[Pod]" = field(default_factory=list)
+    list_seconds: float = 0.0
     allocate_seconds: float = 0.0
 
 

@@ -52,3 +52,4 @@ class Record:
     shrunk: list[str] = field(default_factory=list)
     lists_answered: list[float] = field(default_factory=list)
     lists_refused: int = 0
+    lists_amid_admissions: int = 0

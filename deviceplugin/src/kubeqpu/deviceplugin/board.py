@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 import structlog
 
 from kubeqpu.common.names import RESOURCES
+from kubeqpu.deviceplugin.admissions import Admissions
 from kubeqpu.deviceplugin.holdings import Holding, Holdings
 from kubeqpu.deviceplugin.ledger import Ledger
 from kubeqpu.deviceplugin.slots import Cause, Offer, Refusal
@@ -62,6 +63,7 @@ class Board:
         self.lists = {resource: Signal() for resource in RESOURCES}
         self.holders = Signal()
         self.allocations = Signal()
+        self.admissions = Admissions()
 
     def join(self, gateway: str) -> None:
         """A stream to a gateway was opened."""
@@ -109,6 +111,7 @@ class Board:
         if self.holdings.allocate(slots, resource, time.monotonic()):
             self.holders.raise_version()
         self.ledger.give(slots)
+        self.admissions.answer()
         self.allocations.raise_version()
 
     def review(self) -> None:

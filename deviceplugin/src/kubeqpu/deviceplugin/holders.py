@@ -53,6 +53,7 @@ class Holders:
         telemetry: Counts failures.
         trust_seconds: How long a kubelet may take after its start until its List is complete.
         beat: Called after every round.
+        is_superseded: Whether another process acts, whose admissions this one does not see.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Holders:
         telemetry: Telemetry,
         trust_seconds: float = TRUST_SECONDS,
         beat: Callable[[], None] = lambda: None,
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._socket = socket
         self._board = board
         self._telemetry = telemetry
         self._trust_seconds = trust_seconds
         self._beat = beat
+        self._is_superseded = is_superseded
         self._backoff = Backoff(0.1, 2.0)
         self._report = Report("Holders were not listed", "Holders are listed again")
         self._identity: Identity | None = None
@@ -85,24 +88,28 @@ class Holders:
     async def _ask(self, stub: "services.PodResourcesListerAsyncStub") -> None:
         """Asks over one channel, until another kubelet's socket is there."""
         while self._is_same_kubelet():
-            seen = self._board.allocations.version
-            started = time.monotonic()
+            if self._is_superseded():
+                self._beat()
+                await asyncio.sleep(_IDLE_SECONDS)
+                continue
             try:
-                response = await stub.List(api.ListPodResourcesRequest(), timeout=_LIST_SECONDS)
+                async with self._board.admissions.listing():
+                    seen, asked_at = self._board.allocations.version, time.monotonic()
+                    response = await stub.List(api.ListPodResourcesRequest(), timeout=_LIST_SECONDS)
                 if not self.listed.is_set():
                     await self._inherit(stub)
             except grpc.aio.AioRpcError as error:
                 await self._fail(error)
                 continue
-            self._telemetry.observe_pod_resources(time.monotonic() - started)
+            self._telemetry.observe_pod_resources(time.monotonic() - asked_at)
             self._telemetry.succeed("pod_resources")
             self._backoff.succeed()
             self._report.succeed()
-            self._board.observe(_read_holdings(response), started)
+            self._board.observe(_read_holdings(response), asked_at)
             self.listed.set()
             self._settle()
             self._beat()
-            await self._wait(started, seen)
+            await self._wait(asked_at, seen)
 
     def _is_same_kubelet(self) -> bool:
         found = identify(self._socket)

@@ -102,6 +102,7 @@ class _Service(services.DevicePluginServicer):
     async def GetPreferredAllocation(  # noqa: N802
         self, request: api.PreferredAllocationRequest, context: _Context
     ) -> api.PreferredAllocationResponse:
+        await self._board.admissions.begin()
         response = api.PreferredAllocationResponse()
         for asked in request.container_requests:
             available = list(asked.available_device_ids)

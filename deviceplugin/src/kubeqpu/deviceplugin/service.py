@@ -56,6 +56,7 @@ class DevicePlugin:
             telemetry,
             settings.trust_seconds,
             beat=lambda: self.progress.beat("holders"),
+            is_superseded=lambda: self._acting.is_superseded,
         )
         streams = StreamSettings(
             node=settings.node_name,

@@ -99,7 +99,8 @@ def watching(slots: Slots) -> Iterator[Seen]:
         finally:
             over.set()
             thread.join()
-    assert errors == []
+    if errors:
+        raise errors[0]
 
 
 def _look(url: str, seen: Seen) -> None:
@@ -152,7 +153,7 @@ def make_churn(slots: Slots, namespace: str) -> list[dict[str, Any]]:
     return [
         make_light(slots, namespace, "light", QPU, LIGHT_PODS, LIGHT_PODS),
         make_light(slots, namespace, "cpu", CPU, CPU_PODS, CPU_PODS),
-        make_job(namespace, "circuits", circuits, QPU, CIRCUIT_PODS, 4),
+        make_job(namespace, "circuits", circuits, QPU, CIRCUIT_PODS, 6),
     ]
 
 

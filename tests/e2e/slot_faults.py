@@ -22,12 +22,14 @@ class Faults(threading.Thread):
     Args:
         slots: The release's slots.
         chance: Chooses.
+        seconds: For how long it goes on at most.
     """
 
-    def __init__(self, slots: Slots, chance: random.Random) -> None:
+    def __init__(self, slots: Slots, chance: random.Random, seconds: float) -> None:
         super().__init__()
         self._slots = slots
         self._chance = chance
+        self._seconds = seconds
         self._over = threading.Event()
         self.counts: Counter[str] = Counter()
         self.error: Exception | None = None
@@ -38,7 +40,8 @@ class Faults(threading.Thread):
             ("device plugin", self._kill_plugin),
             ("gateway", self._kill_gateway),
         )
-        while not self._over.wait(self._chance.uniform(1, 6)):
+        ends_at = time.monotonic() + self._seconds
+        while not self._over.wait(self._chance.uniform(1, 6)) and time.monotonic() < ends_at:
             name, kill = self._chance.choice(kinds)
             try:
                 kill()

@@ -43,9 +43,11 @@ from tests.e2e.testbed import E2ECluster, apply, read
 pytestmark = pytest.mark.timeout(600)
 
 SEED = 20261123
+KILL_SECONDS = 150
 OUTAGE_SECONDS = 15
 GRACE_SECONDS = 30
-RETURN_SECONDS = 15
+# Longer than it takes until the node is NotReady: until then its slots count.
+RETURN_SECONDS = 30
 # Until a gateway hears nothing from a node, its slots have returned, and a kubelet has told.
 RETURNED_SECONDS = 30 + RETURN_SECONDS + 10
 
@@ -80,7 +82,7 @@ def test_200_pods_get_slots_while_everything_is_killed(slots: Slots, namespace: 
     testbed, where = slots.testbed, f"--namespace={namespace}"
     jobs = make_churn(slots, namespace)
     began = time.monotonic()
-    killer = Faults(slots, random.Random(SEED))
+    killer = Faults(slots, random.Random(SEED), KILL_SECONDS)
     with watching(slots) as seen:
         killer.start()
         try:
@@ -198,19 +200,21 @@ def test_a_gateway_that_is_gone_costs_free_slots_only(
     holder.start()
     token = holder.token()
     scale = ("scale", f"statefulset/{STATEFUL_SET}")
-    slots.release.kubectl(*scale, "--replicas=0")
-    began = time.monotonic()
-    while time.monotonic() - began < GRACE_SECONDS - 10:
-        assert slots.allocatable() == CAPACITY
-        time.sleep(1)
     node = holder.read()["spec"]["nodeName"]
-    faults.restart_kubelet(slots.cluster.node(node))
     held = {QPU: 1, CPU: 0}
-    wait_until(lambda: slots.allocatable() == held, "free slots to go", seconds=40, every=0.25)
-    gone = time.monotonic() - began
-    assert slots.allocatable(node) == held
-    assert holder.is_undisturbed()
-    slots.release.kubectl(*scale, "--replicas=1")
+    slots.release.kubectl(*scale, "--replicas=0")
+    try:
+        began = time.monotonic()
+        while time.monotonic() - began < GRACE_SECONDS - 10:
+            assert slots.allocatable() == CAPACITY
+            time.sleep(1)
+        faults.restart_kubelet(slots.cluster.node(node))
+        wait_until(lambda: slots.allocatable() == held, "free slots to go", seconds=40, every=0.25)
+        gone = time.monotonic() - began
+        assert slots.allocatable(node) == held
+        assert holder.is_undisturbed()
+    finally:
+        slots.release.kubectl(*scale, "--replicas=1")
     healed = timed(lambda: slots.allocatable() == CAPACITY, "slots to heal", 60)
     print(f"gateway gone: free slots unhealthy after {gone:.1f} s, healed after {healed:.1f} s")
     # Its end takes some seconds, and kubelets tell of it later.

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,6 +38,8 @@ class ObjectServer:
         self.gone_by_status = False
         self._versions = itertools.count(100)
         self._watches: dict[asyncio.Queue[Object | None], str] = {}
+        # What changed, with the version; a watch begins after the version that it names.
+        self._history: deque[tuple[int, str, Object]] = deque(maxlen=10_000)
 
     def put(self, plural: str, manifest: Object) -> Object:
         """Makes or replaces an object; watches see it."""
@@ -183,11 +186,15 @@ class ObjectServer:
                 return _refuse(410, "too old resource version")
             event = {"type": "ERROR", "object": {"code": 410, "message": "too old"}}
             return web.Response(text=json.dumps(event) + "\n")
-        response = web.StreamResponse()
-        await response.prepare(request)
         queue: asyncio.Queue[Object | None] = asyncio.Queue()
+        since = int(request.query.get("resourceVersion") or 0)
+        for changed_at, changed, told_then in self._history:
+            if changed == plural and changed_at > since:
+                queue.put_nowait(told_then)
         self._watches[queue] = plural
+        response = web.StreamResponse()
         try:
+            await response.prepare(request)
             with contextlib.suppress(ConnectionError):
                 while (told := await queue.get()) is not None:
                     await response.write(json.dumps(told).encode() + b"\n")
@@ -196,9 +203,11 @@ class ObjectServer:
         return response
 
     def _tell(self, plural: str, kind: str, manifest: Object) -> None:
+        event = {"type": kind, "object": manifest}
+        self._history.append((int(manifest["metadata"]["resourceVersion"]), plural, event))
         for queue, watched in self._watches.items():
             if watched == plural:
-                queue.put_nowait({"type": kind, "object": manifest})
+                queue.put_nowait(event)
 
 
 def _merged(old: Object, patch: Object) -> Object:

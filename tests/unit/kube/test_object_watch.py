@@ -6,6 +6,7 @@ from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import QPUS, Manifest, name_of
 from kubeqpu.kube.watches import ObjectWatch
 from tests.support.object_server import ObjectServer
+from tests.support.registration import until
 
 
 def qpu(name: str, padding: str = "") -> Manifest:
@@ -56,5 +57,26 @@ async def test_an_object_of_a_megabyte_ends_no_watch() -> None:
             async with asyncio.timeout(5):
                 assert name_of(await told.get()) == "large"
             assert server.count("GET", "qpus") == 2
+        finally:
+            task.cancel()
+
+
+async def test_a_silent_watch_is_taken_up_anew_where_it_was() -> None:
+    server, told = ObjectServer(), asyncio.Queue[str]()
+    async with server.serve() as api_client:
+        watch = ObjectWatch(
+            ObjectsAPI(api_client, "test"),
+            QPUS,
+            lambda listed: None,
+            lambda found: told.put_nowait(name_of(found)),
+            lambda found: None,
+            silence_seconds=0.1,
+        )
+        task = asyncio.create_task(watch.run())
+        try:
+            await until(lambda: server.count("GET", "qpus") >= 3)
+            server.put("qpus", qpu("late"))
+            async with asyncio.timeout(5):
+                assert await told.get() == "late"
         finally:
             task.cancel()

@@ -9,7 +9,6 @@ import aiohttp
 from kubernetes.aio import client
 
 from kubeqpu.kube.errors import NOT_FOUND, APIServerError
-from kubeqpu.kube.lines import read_lines
 from kubeqpu.kube.resources import Listing, Manifest, Resource, WatchEvent, name_of, version_of
 
 # The server ends a watch after this; then it is taken up where it was.
@@ -163,7 +162,7 @@ class ObjectsAPI:
             try:
                 await _check(response)
                 on_open()
-                async for line in read_lines(response.content, silence_seconds):
+                while line := await _read_line(response, silence_seconds):
                     yield _event(line)
             finally:
                 response.close()
@@ -219,6 +218,11 @@ async def _read(response: aiohttp.ClientResponse) -> Manifest:
         return _manifest(json.loads(await response.read()))
     finally:
         response.release()
+
+
+async def _read_line(response: aiohttp.ClientResponse, silence_seconds: float | None) -> bytes:
+    async with asyncio.timeout(silence_seconds):
+        return await response.content.readline()
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

@@ -31,7 +31,7 @@ test-slow: $(READY) ## Run those that kill, wait and churn for longer than ten s
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 e2e: $(READY) ## Run the end-to-end tests on a real cluster: one built here, or KUBECONFIG's
-	@$(BIN)/python -m pytest tests/e2e tests/cluster/tests
+	@$(BIN)/python -m tools.e2e
 
 images: $(READY) ## Build every component's image: with docker, or with buildah
 	@$(BIN)/python -m tools.images

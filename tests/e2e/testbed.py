@@ -22,6 +22,7 @@ from tools import chart
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
 SPEC = ClusterSpec(NAME, nodes=2, addons=(Addon.COREDNS, Addon.KUEUE, Addon.ARGO, Addon.POSTGRESQL))
+ADDONS = (("kube-system", "coredns"), ("kueue-system", "kueue-controller-manager"))
 CERTIFICATES = "/etc/ssl/certs"
 
 
@@ -147,6 +148,17 @@ def find_testbed() -> E2ECluster:
             "'kind load docker-image'. Unset KUBECONFIG to let them build a cluster of their own."
         )
     return GivenCluster(Path(kubeconfig), load_command)
+
+
+def move_addons(testbed: E2ECluster, node: str) -> None:
+    """Moves what every test needs, name service and Kueue, off a node that is about to fail."""
+    testbed.kubectl("cordon", node)
+    for namespace, deployment in ADDONS:
+        where = f"--namespace={namespace}"
+        on_node = f"--field-selector=spec.nodeName={node}"
+        testbed.kubectl("delete", "pods", on_node, where, "--wait=true")
+        testbed.kubectl("rollout", "status", f"deployment/{deployment}", where, "--timeout=90s")
+    testbed.kubectl("uncordon", node)
 
 
 def read(testbed: E2ECluster, *arguments: str) -> dict[str, Any]:

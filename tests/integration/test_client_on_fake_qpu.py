@@ -1,5 +1,6 @@
 """The client on a noisy QPU: transpilation, layouts, targets, classes."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,10 @@ def test_a_provider_that_cannot_start_is_told_with_its_reason(tmp_path: Path) ->
         GatewayProcess(tmp_path, qpus) as process,
         GatewayClient(process.address, qpu="broken", patience_seconds=3) as client,
     ):
+        deadline = time.monotonic() + 60
+        while "FakeNothing" not in str(client.qpu("broken")):
+            assert time.monotonic() < deadline, str(client.qpu("broken"))
+            time.sleep(0.1)
         with pytest.raises(UnavailableError, match=r"QPU broken has no target.*FakeNothing"):
             GatewayBackend(client)
         assert str(client.qpu("broken")).startswith("broken: not ready (")

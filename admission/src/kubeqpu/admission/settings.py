@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from kubeqpu.admission.errors import ConfigurationError
 from kubeqpu.common.names import SCHEDULER
-from kubeqpu.common.settings import Settings
+from kubeqpu.common.settings import Settings, describe_mistake
 
 
 class AdmissionSettings(Settings):
@@ -25,12 +25,7 @@ class AdmissionSettings(Settings):
         try:
             return cls(_cli_parse_args=list(flags))  # type: ignore[call-arg]
         except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else "settings"
-            raise ConfigurationError(
-                f"Setting {field} is wrong: {first['msg']}. "
-                f"Set KUBEQPU_{field.upper()} or the flag --{field.replace('_', '-')}."
-            ) from error
+            raise ConfigurationError(describe_mistake(error)) from error
 
 
 class LeaseSettings(AdmissionSettings):

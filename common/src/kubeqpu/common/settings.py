@@ -1,5 +1,6 @@
 """Base of every component's settings: flags, then environment, then defaults."""
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,3 +22,13 @@ class Settings(BaseSettings):
     )
 
     log_level: str = "info"
+
+
+def describe_mistake(error: ValidationError) -> str:
+    """Says which setting is wrong, why, and how it is set."""
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else "settings"
+    return (
+        f"Setting {field} is wrong: {first['msg']}. "
+        f"Set KUBEQPU_{field.upper()} or the flag --{field.replace('_', '-')}."
+    )

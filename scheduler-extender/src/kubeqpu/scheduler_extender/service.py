@@ -13,10 +13,10 @@ from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.probes import find_nothing, serve_probes
 from kubeqpu.scheduler_extender.binding import Binder
 from kubeqpu.scheduler_extender.cache import Cache
 from kubeqpu.scheduler_extender.events import EventQueue
-from kubeqpu.scheduler_extender.health import serve_health
 from kubeqpu.scheduler_extender.placements import Placements
 from kubeqpu.scheduler_extender.server import Server
 from kubeqpu.scheduler_extender.settings import ExtenderSettings
@@ -103,7 +103,11 @@ async def serve_extender(
         metrics = MetricsServer(registry, settings.metrics_address, settings.metrics_port)
         stack.enter_context(closing(metrics))
         health = await stack.enter_async_context(
-            serve_health(cache.find_fault, settings.health_address, settings.health_port)
+            serve_probes(
+                {"/healthz": find_nothing, "/readyz": cache.find_fault},
+                settings.health_address,
+                settings.health_port,
+            )
         )
         await stack.enter_async_context(_running(cache.run, events.run, waker.run))
         stack.push_async_callback(events.drain, _DRAIN_SECONDS)

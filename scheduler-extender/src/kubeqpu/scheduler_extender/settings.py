@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
-from kubeqpu.common.settings import Settings
+from kubeqpu.common.settings import Settings, describe_mistake
 from kubeqpu.scheduler_extender.decisions import BEST_NODES
 from kubeqpu.scheduler_extender.errors import ConfigurationError
 
@@ -52,11 +52,6 @@ class ExtenderSettings(Settings):
         try:
             return cls(_cli_parse_args=list(flags))  # type: ignore[call-arg]
         except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else "settings"
-            raise ConfigurationError(
-                f"Setting {field} is wrong: {first['msg']}. "
-                f"Set KUBEQPU_{field.upper()} or the flag --{field.replace('_', '-')}."
-            ) from error
+            raise ConfigurationError(describe_mistake(error)) from error
         except SettingsError as error:
             raise ConfigurationError(f"{error}. `scheduler-extender --help` tells all.") from error

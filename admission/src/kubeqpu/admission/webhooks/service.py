@@ -12,13 +12,13 @@ from kubeqpu.admission.settings import WebhookSettings
 from kubeqpu.admission.webhooks.catalogue import Catalogue
 from kubeqpu.admission.webhooks.certificates import Certificates
 from kubeqpu.admission.webhooks.judge import Judge
-from kubeqpu.admission.webhooks.probes import serve_probes
 from kubeqpu.admission.webhooks.server import Server
 from kubeqpu.admission.webhooks.telemetry import Telemetry
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.probes import find_nothing, serve_probes
 
 _LOG = structlog.get_logger(__name__)
 _FIELD_MANAGER = "kubeqpu-webhooks"
@@ -63,7 +63,11 @@ async def run_webhooks(settings: WebhookSettings) -> None:
         port = await stack.enter_async_context(
             server.serve(certificates.context, settings.address, settings.port)
         )
-        probes = serve_probes(find_probed_fault, settings.health_address, settings.health_port)
+        probes = serve_probes(
+            {"/healthz": find_nothing, "/readyz": find_probed_fault},
+            settings.health_address,
+            settings.health_port,
+        )
         health_port = await stack.enter_async_context(probes)
         _LOG.info("Webhooks started", port=port, health_port=health_port, metrics_port=metrics.port)
         await until_stopped()

@@ -24,7 +24,7 @@ class Admissions:
 
     def __init__(self) -> None:
         self._closed_until = 0.0
-        self._opened = asyncio.Event()
+        self._changed = asyncio.Event()
         self._lists = 0
         self._finished = asyncio.Event()
 
@@ -33,7 +33,7 @@ class Admissions:
 
         To be awaited before GetPreferredAllocation is answered: the admission before is over.
         """
-        self._open()
+        self._close(0.0)
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while self._lists:
@@ -62,16 +62,12 @@ class Admissions:
         while (left := self._closed_until - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left):
-                    await self._opened.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
-            # The admission is over, and the next one waits for this List.
-            return
-
-    def _open(self) -> None:
-        self._closed_until = 0.0
-        self._opened.set()
-        self._opened = asyncio.Event()
 
     def _close(self, seconds: float) -> None:
         self._closed_until = time.monotonic() + seconds
+        # Lists that wait since the choice need not wait any longer than those after the answer.
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from kubeqpu.admission.outlooks import Offer
 from kubeqpu.admission.webhooks.objects import validate_class, validate_quota
-from kubeqpu.admission.webhooks.outlooks import Offer
 from kubeqpu.common import api, qpu
 from kubeqpu.common.classes import Classes
 from tests.unit.admission.webhook_objects import NOW, QPU, Object

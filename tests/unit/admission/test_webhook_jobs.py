@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubeqpu.admission.outlooks import Outlook
 from kubeqpu.admission.webhooks.jobs import mutate_job
-from kubeqpu.admission.webhooks.outlooks import Outlook
 from kubeqpu.common import api
 from kubeqpu.common.placement import SimulatorPolicy
 from kubeqpu.common.requests import PodRequest

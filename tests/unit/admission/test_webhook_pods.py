@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeqpu.admission.webhooks.outlooks import Outlook
+from kubeqpu.admission.outlooks import Ground, Outlook
 from kubeqpu.admission.webhooks.pods import mutate_pod
 from kubeqpu.common import api
 from kubeqpu.common.placement import SimulatorPolicy
@@ -134,7 +134,7 @@ class TestAPodThatAsksForASlot:
         assert left["spec"]["schedulerName"] == "default-scheduler"
 
     def test_is_warned_and_gated_not_refused_for_what_may_become_possible(self) -> None:
-        expected = Outlook(warnings=("No QPU fits now.",))
+        expected = Outlook(grounds=(Ground("NoQPU", "No QPU fits now."),))
         _, verdict = mutate(pod(), around(expected))
         assert verdict.warnings == ("No QPU fits now.",)
         assert verdict.gated == "scheduler"

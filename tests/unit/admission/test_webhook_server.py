@@ -15,8 +15,8 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
+from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.errors import CertificateError
-from kubeqpu.admission.webhooks.catalogue import Catalogue
 from kubeqpu.admission.webhooks.certificates import Certificates
 from kubeqpu.admission.webhooks.drafts import Verdict
 from kubeqpu.admission.webhooks.judge import Judge

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from kubeqpu.admission.outlooks import Outlook
 from kubeqpu.admission.webhooks.drafts import Operation, Verdict
-from kubeqpu.admission.webhooks.outlooks import Outlook
 from kubeqpu.admission.webhooks.pods import Surroundings, mutate_pod
 from kubeqpu.common import api
 from kubeqpu.common.requests import PodRequest

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kubeqpu.admission.webhooks.catalogue import Catalogue
+from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.webhooks.drafts import Verdict
 from kubeqpu.admission.webhooks.jobs import mutate_job
 from kubeqpu.admission.webhooks.objects import validate_class, validate_quota

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from kubeqpu.admission.outlooks import Offer
 from kubeqpu.admission.webhooks.drafts import Verdict
-from kubeqpu.admission.webhooks.outlooks import Offer
 from kubeqpu.common import api
 from kubeqpu.common.api.metadata import LabelSelector
 from kubeqpu.common.classes import Classes

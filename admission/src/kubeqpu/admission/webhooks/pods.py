@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kubeqpu.admission.outlooks import Outlook
 from kubeqpu.admission.webhooks.credentials import add_credentials
 from kubeqpu.admission.webhooks.drafts import Draft, Verdict
 from kubeqpu.admission.webhooks.gates import choose_for_pod, set_gate
-from kubeqpu.admission.webhooks.outlooks import Outlook
 from kubeqpu.admission.webhooks.rules import find_contradiction, find_faults
 from kubeqpu.common import names
 from kubeqpu.common.requests import (

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from pydantic import JsonValue
 
-from kubeqpu.admission.webhooks.outlooks import Outlook
+from kubeqpu.admission.outlooks import Outlook
 from kubeqpu.common import names
 from kubeqpu.common.placement import SimulatorPolicy
 from kubeqpu.common.quantities import parse_quantity

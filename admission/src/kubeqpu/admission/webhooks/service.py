@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 import structlog
 from prometheus_client import CollectorRegistry
 
+from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.errors import CertificateError
 from kubeqpu.admission.settings import WebhookSettings
-from kubeqpu.admission.webhooks.catalogue import Catalogue
 from kubeqpu.admission.webhooks.certificates import Certificates
 from kubeqpu.admission.webhooks.judge import Judge
 from kubeqpu.admission.webhooks.server import Server

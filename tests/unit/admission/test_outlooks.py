@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubeqpu.admission.webhooks.outlooks import Offer, look
+from kubeqpu.admission.outlooks import Offer, look
 from kubeqpu.common import api, qpu
 from kubeqpu.common.classes import Classes
 from kubeqpu.common.placement import SimulatorPolicy

@@ -160,7 +160,8 @@ async def connect(address: str) -> AsyncIterator[Stub]:
         ("grpc.max_receive_message_length", 2**28),
         # A gateway that is being restarted is back soon.
         ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
+        # How long an attempt may take: a busy machine is slow to shake hands.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 100),
     ]
     async with grpc.aio.insecure_channel(address, options) as channel:

@@ -98,7 +98,8 @@ class Authority:
         call = grpc.access_token_call_credentials(token)
         options = [
             ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
+            # How long an attempt may take: a busy machine is slow to shake hands.
+            ("grpc.min_reconnect_backoff_ms", 5_000),
             ("grpc.max_reconnect_backoff_ms", 100),
             ("grpc.use_local_subchannel_pool", 1),
             *more,

@@ -43,6 +43,11 @@ class Telemetry:
             "1 while the watch of Leases shows nothing, so that no QPU is judged.",
             registry=registry,
         )
+        self._kueue = Gauge(
+            f"{METRIC_PREFIX}admission_kueue_installed",
+            "1 while the API server serves Kueue's kinds, 0 while it does not.",
+            registry=registry,
+        )
         for status in ConditionStatus:
             self._qpus.labels(status)
         for written in WRITES:
@@ -55,6 +60,10 @@ class Telemetry:
         """Reads these at every scrape."""
         self._leader.set_function(lambda: float(is_leader()))
         self._blind.set_function(lambda: float(is_blind()))
+
+    def show_kueue(self, installed: bool) -> None:
+        """Shows whether Kueue is installed."""
+        self._kueue.set(installed)
 
     def count_write(self, written: str) -> None:
         """Counts an object that was written."""

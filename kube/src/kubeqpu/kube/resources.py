@@ -45,7 +45,17 @@ NODES = Resource("", "v1", "nodes")
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("events.k8s.io", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+JOBS = Resource("batch", "v1", "jobs")
+JOB_SETS = Resource("jobset.x-k8s.io", "v1alpha2", "jobsets")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles")
+
+# Kueue's, which may not be installed.
+KUEUE_GROUP, KUEUE_VERSION = "kueue.x-k8s.io", "v1beta2"
+WORKLOADS = Resource(KUEUE_GROUP, KUEUE_VERSION, "workloads")
+ADMISSION_CHECKS = Resource(KUEUE_GROUP, KUEUE_VERSION, "admissionchecks")
+CLUSTER_QUEUES = Resource(KUEUE_GROUP, KUEUE_VERSION, "clusterqueues")
+COHORTS = Resource(KUEUE_GROUP, KUEUE_VERSION, "cohorts")
+RESOURCE_FLAVORS = Resource(KUEUE_GROUP, KUEUE_VERSION, "resourceflavors")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pydantic import JsonValue
 
 from kubeqpu.admission.labeller import NodeLabeller
 from kubeqpu.admission.telemetry import Telemetry
+from kubeqpu.common import api
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import Manifest
 from tests.unit.admission.api_stand_in import APIStandIn
@@ -12,7 +13,11 @@ from tests.unit.admission.api_stand_in import APIStandIn
 QPU_RESOURCE = "kubeqpu.io/qpu"
 
 
-def qpu(name: str, resource: str = QPU_RESOURCE, /, **slots: int) -> Manifest:
+def qpu(name: str, resource: str = QPU_RESOURCE, /, **slots: int) -> api.QPU:
+    return api.QPU.from_manifest(manifest(name, resource, **slots))
+
+
+def manifest(name: str, resource: str = QPU_RESOURCE, /, **slots: int) -> Manifest:
     nodes: list[JsonValue] = [{"name": node, "slots": count} for node, count in slots.items()]
     return {
         "apiVersion": "kubeqpu.io/v1alpha1", "kind": "QPU", "metadata": {"name": name},

@@ -3,15 +3,18 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from kubernetes.aio import client
 from prometheus_client import CollectorRegistry
 
+from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.classes import DefaultClass
-from kubeqpu.admission.cluster import Cluster
+from kubeqpu.admission.cluster import FIELD_MANAGER, Cluster
 from kubeqpu.admission.elector import Elector
 from kubeqpu.admission.health import Limits, Moment
 from kubeqpu.admission.labeller import NodeLabeller
@@ -19,21 +22,24 @@ from kubeqpu.admission.leases import Lease
 from kubeqpu.admission.liveness import serve_health
 from kubeqpu.admission.loops import Loop, Progress
 from kubeqpu.admission.monitor import Monitor
-from kubeqpu.admission.nodes import FIELD_MANAGER
+from kubeqpu.admission.nodes import FIELD_MANAGER as LABELS_MANAGER
 from kubeqpu.admission.observations import Observations
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.admission.telemetry import Telemetry
-from kubeqpu.admission.watch import Watch
+from kubeqpu.admission.watch import LeaseWatch
 from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import QPU_CLASSES
 
 _LOG = structlog.get_logger(__name__)
 # A round is a few requests of some seconds each; some wait for long between their looks.
 _STALL_SECONDS = {
     "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
 }  # fmt: skip
+
+_Task = Callable[[], Coroutine[None, None, None]]
 
 
 def tell_time() -> Moment:
@@ -56,33 +62,48 @@ async def run_controller(settings: ControllerSettings) -> None:
         cluster = Cluster(api_client, settings.namespace)
         identity = f"{settings.pod_name}_{uuid.uuid4().hex[:8]}"
         elector = Elector(cluster, settings.lease, identity)
-        objects = ObjectsAPI(api_client, FIELD_MANAGER)
-        labeller = NodeLabeller(objects, elector.is_leader, telemetry)
-        labels = Loop("labels", labeller.step, progress, telemetry)
-        loops, watch = _build_loops(settings, cluster, objects, elector, progress, telemetry)
+        catalogue = Catalogue(ObjectsAPI(api_client, FIELD_MANAGER))
+        parts = _Parts(settings, api_client, elector, catalogue, progress, telemetry)
+        tasks = (
+            *_watch_health(parts, cluster),
+            *_label_nodes(parts),
+        )
         with closing(server):
             async with serve_health(
                 progress.find_stalled, settings.health_address, settings.health_port
             ) as health_port:
                 _LOG.info("Controller started", identity=identity, health_port=health_port,
                           metrics_port=server.port)  # fmt: skip
-                async with _running((*loops, labels), watch.run(), labeller.watch(labels.wake)):
+                async with _running(catalogue.run, *tasks):
                     await until_stopped()
                 # Nothing of ours writes any more, so that a successor may.
                 await elector.release()
     _LOG.info("Controller stopped", identity=identity)
 
 
-def _build_loops(
-    settings: ControllerSettings,
-    cluster: Cluster,
-    objects: ObjectsAPI,
-    elector: Elector,
-    progress: Progress,
-    telemetry: Telemetry,
-) -> tuple[Sequence[Loop], Watch]:
+@dataclass(frozen=True)
+class _Parts:
+    """What every task of the controller is made from."""
+
+    settings: ControllerSettings
+    api_client: client.ApiClient
+    elector: Elector
+    catalogue: Catalogue
+    progress: Progress
+    telemetry: Telemetry
+
+    def loop(self, name: str, step: Callable[[], Awaitable[float]]) -> Loop:
+        return Loop(name, step, self.progress, self.telemetry)
+
+
+def _watch_health(parts: _Parts, cluster: Cluster) -> tuple[_Task, ...]:
+    """Election, the health of gateways, the default class."""
+    settings, elector, telemetry = parts.settings, parts.elector, parts.telemetry
     limits = Limits(settings.lease_duration_seconds, settings.clock_skew_seconds)
     observations = Observations(limits, tell_time)
+    parts.catalogue.follow_qpus(
+        observations.see_qpus, observations.see_qpu, observations.forget_qpu
+    )
     telemetry.follow(elector.is_leader, observations.is_blind)
     monitor = Monitor(
         cluster,
@@ -94,32 +115,39 @@ def _build_loops(
         instance=settings.pod_name,
     )
     default_class = DefaultClass(cluster, elector.is_leader, telemetry)
-    election = Loop("election", elector.step, progress, telemetry)
-    classes = Loop("classes", default_class.step, progress, telemetry)
+    election = parts.loop("election", elector.step)
+    classes = parts.loop("classes", default_class.step)
+    parts.catalogue.listen(classes.wake, QPU_CLASSES)
 
     def look_at_lease(lease: Lease) -> None:
         if lease.name == settings.lease and not lease.holder:
             election.wake()
 
-    watch = Watch(
-        objects,
+    watch = LeaseWatch(
+        ObjectsAPI(parts.api_client, FIELD_MANAGER),
         observations,
         namespace=settings.namespace,
         on_lease=look_at_lease,
-        on_class=classes.wake,
     )
-    health = Loop("health", monitor.step, progress, telemetry)
-    return (election, classes, health), watch
+    health = parts.loop("health", monitor.step)
+    return (election.run, classes.run, health.run, watch.run)
+
+
+def _label_nodes(parts: _Parts) -> tuple[_Task, ...]:
+    objects = ObjectsAPI(parts.api_client, LABELS_MANAGER)
+    labeller = NodeLabeller(objects, parts.elector.is_leader, parts.telemetry)
+    labels = parts.loop("labels", labeller.step)
+    labeller.wake_by(labels.wake)
+    parts.catalogue.follow_qpus(labeller.see_all, labeller.see, labeller.forget)
+    return (labels.run,)
 
 
 @asynccontextmanager
-async def _running(
-    loops: Sequence[Loop], *others: Coroutine[None, None, None]
-) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(one) for one in (*(loop.run() for loop in loops), *others)]
+async def _running(*tasks: _Task) -> AsyncIterator[None]:
+    begun = [asyncio.create_task(task()) for task in tasks]
     try:
         yield
     finally:
-        for task in tasks:
+        for task in begun:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*begun, return_exceptions=True)

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
-from pydantic import ValidationError
 
 from kubeqpu.admission import nodelabels, nodes
 from kubeqpu.admission.nodelabels import Slots
@@ -13,8 +12,6 @@ from kubeqpu.admission.telemetry import Telemetry
 from kubeqpu.common import api
 from kubeqpu.kube.errors import CONFLICT, APIServerError
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import QPUS, Manifest, name_of
-from kubeqpu.kube.watches import ObjectWatch
 
 _LOG = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
@@ -29,8 +26,7 @@ _OWN_FAULTS = frozenset({400, 403, CONFLICT, 413, 422})
 class NodeLabeller:
     """Labels nodes by the slots that QPUs say they have there.
 
-    The QPUs come from a watch of its own: it tells when all of them have been seen, before which
-    no label can be called wrong.
+    The catalogue tells it of QPUs, at first of all: before that, no label can be called wrong.
 
     Args:
         objects: The API server.
@@ -60,35 +56,26 @@ class NodeLabeller:
         self._list_at = 0.0
         self._write_at = 0.0
 
-    async def watch(self, wake: Callable[[], None]) -> None:
-        """Follows the QPUs until cancelled.
-
-        Args:
-            wake: Called when labels may have to change.
-        """
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Has a function called when labels may have to change."""
         self._wake = wake
-        await ObjectWatch(self._objects, QPUS, self.see_all, self.see, self.forget).run()
 
-    def see_all(self, qpus: tuple[Manifest, ...]) -> None:
+    def see_all(self, qpus: Collection[api.QPU]) -> None:
         """Takes in all QPUs."""
-        known = self._qpus or {}
-        names = {name_of(qpu) for qpu in qpus}
-        self._qpus = {name: slots for name, slots in known.items() if name in names}
-        for qpu in qpus:
-            self.see(qpu)
+        self._qpus = {qpu.metadata.name: nodelabels.read_slots(qpu) for qpu in qpus}
         self._change()
 
-    def see(self, qpu: Manifest) -> None:
+    def see(self, qpu: api.QPU) -> None:
         """Takes in a QPU that is new or changed."""
-        slots = _read(qpu)
-        if slots is None or self._qpus is None or self._qpus.get(slots.qpu) == slots:
+        slots = nodelabels.read_slots(qpu)
+        if self._qpus is None or self._qpus.get(slots.qpu) == slots:
             return
         self._qpus[slots.qpu] = slots
         self._change()
 
-    def forget(self, qpu: Manifest) -> None:
+    def forget(self, name: str) -> None:
         """Takes in that a QPU is gone."""
-        if self._qpus is not None and self._qpus.pop(name_of(qpu), None) is not None:
+        if self._qpus is not None and self._qpus.pop(name, None) is not None:
             self._change()
 
     def _change(self) -> None:
@@ -167,12 +154,3 @@ class NodeLabeller:
         _LOG.info("Node labelled", node=node,
                   added=sorted(key for key, value in patch.items() if value is not None),
                   removed=sorted(key for key, value in patch.items() if value is None))  # fmt: skip
-
-
-def _read(qpu: Manifest) -> Slots | None:
-    try:
-        return nodelabels.read_slots(api.QPU.from_manifest(qpu))
-    except (ValidationError, ValueError) as error:
-        # What was known of it stays.
-        _LOG.warning("Object not understood", resource="qpus", qpu=name_of(qpu), error=str(error))
-        return None

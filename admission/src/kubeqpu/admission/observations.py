@@ -1,7 +1,7 @@
 """What the controller saw of QPUs and their Leases."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,6 +39,13 @@ class Observations:
         self._sight: Sight | None = None
         self._qpus: dict[str, SeenQPU] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
+
+    def see_qpus(self, qpus: Collection[api.QPU]) -> None:
+        """Takes in all QPUs."""
+        for name in set(self._qpus) - {qpu.metadata.name for qpu in qpus}:
+            self.forget_qpu(name)
+        for qpu in qpus:
+            self.see_qpu(qpu)
 
     def see_qpu(self, qpu: api.QPU) -> None:
         """Takes in a QPU; one made anew under its name counts from now."""

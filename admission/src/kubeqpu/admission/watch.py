@@ -1,6 +1,5 @@
-"""Watches QPUs, QPUClasses and Leases, and hands over what is seen."""
+"""Watches Leases, and hands over what is seen."""
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -8,9 +7,8 @@ from pydantic import ValidationError
 
 from kubeqpu.admission.leases import Lease, parse_lease
 from kubeqpu.admission.observations import Observations
-from kubeqpu.common import api
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import LEASES, QPU_CLASSES, QPUS, Manifest, name_of
+from kubeqpu.kube.resources import LEASES, Manifest, name_of
 from kubeqpu.kube.watches import ObjectWatch
 
 _LOG = structlog.get_logger(__name__)
@@ -18,7 +16,7 @@ _LOG = structlog.get_logger(__name__)
 _SILENCE_SECONDS = 30.0
 
 
-class Watch:
+class LeaseWatch:
     """Feeds the observations for as long as it runs.
 
     Args:
@@ -26,7 +24,6 @@ class Watch:
         observations: Takes in what is seen.
         namespace: Where the Leases are.
         on_lease: Called with every Lease that is seen.
-        on_class: Called when a QPUClass changed.
     """
 
     def __init__(
@@ -36,42 +33,22 @@ class Watch:
         *,
         namespace: str,
         on_lease: Callable[[Lease], None],
-        on_class: Callable[[], None],
     ) -> None:
         self._observations = observations
         self._on_lease = on_lease
         self._leases: set[str] = set()
-        self._qpus: set[str] = set()
-        self._watches = (
-            ObjectWatch(
-                objects,
-                LEASES.within(namespace),
-                self._take_leases,
-                self._take_lease,
-                lambda lease: self._forget_lease(name_of(lease)),
-                silence_seconds=_SILENCE_SECONDS,
-            ),
-            ObjectWatch(
-                objects,
-                QPUS,
-                self._take_qpus,
-                self._take_qpu,
-                lambda qpu: self._forget_qpu(name_of(qpu)),
-            ),
-            ObjectWatch(
-                objects,
-                QPU_CLASSES,
-                lambda _: on_class(),
-                lambda _: on_class(),
-                lambda _: on_class(),
-            ),
+        self._watch = ObjectWatch(
+            objects,
+            LEASES.within(namespace),
+            self._take_leases,
+            self._take_lease,
+            lambda lease: self._forget_lease(name_of(lease)),
+            silence_seconds=_SILENCE_SECONDS,
         )
 
     async def run(self) -> None:
         """Watches until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for watch in self._watches:
-                tasks.create_task(watch.run())
+        await self._watch.run()
 
     def _take_leases(self, leases: tuple[Manifest, ...]) -> None:
         for name in self._leases - {name_of(lease) for lease in leases}:
@@ -92,22 +69,3 @@ class Watch:
     def _forget_lease(self, name: str) -> None:
         self._leases.discard(name)
         self._observations.forget_lease(name)
-
-    def _take_qpus(self, qpus: tuple[Manifest, ...]) -> None:
-        for name in self._qpus - {name_of(qpu) for qpu in qpus}:
-            self._forget_qpu(name)
-        for qpu in qpus:
-            self._take_qpu(qpu)
-
-    def _take_qpu(self, manifest: Manifest) -> None:
-        try:
-            qpu = api.QPU.from_manifest(manifest)
-        except ValueError as error:
-            _LOG.warning("QPU not understood", qpu=name_of(manifest), error=str(error))
-            return
-        self._qpus.add(qpu.metadata.name)
-        self._observations.see_qpu(qpu)
-
-    def _forget_qpu(self, name: str) -> None:
-        self._qpus.discard(name)
-        self._observations.forget_qpu(name)

@@ -20,16 +20,22 @@ class Resource:
         version: Version of the group.
         plural: Name of the kind in paths.
         namespace: Their namespace; None for a kind without, or for all namespaces.
+        metadata_only: Whether lists and watches tell their metadata alone.
     """
 
     group: str
     version: str
     plural: str
     namespace: str | None = None
+    metadata_only: bool = False
 
     def within(self, namespace: str) -> "Resource":
         """Gives the place of the same kind in one namespace."""
         return replace(self, namespace=namespace)
+
+    def reduced(self) -> "Resource":
+        """Gives the same kind, of whose objects lists and watches tell the metadata alone."""
+        return replace(self, metadata_only=True)
 
     def path(self, name: str = "", subresource: str = "") -> str:
         """Gives the path of the kind, of one object, or of a part of it."""
@@ -41,6 +47,7 @@ class Resource:
 
 QPUS = Resource(api.GROUP, api.VERSION, api.QPU.resource.plural)
 QPU_CLASSES = Resource(api.GROUP, api.VERSION, api.QPUClass.resource.plural)
+QPU_QUOTAS = Resource(api.GROUP, api.VERSION, api.QPUQuota.resource.plural)
 NODES = Resource("", "v1", "nodes")
 PODS = Resource("", "v1", "pods")
 EVENTS = Resource("events.k8s.io", "v1", "events")

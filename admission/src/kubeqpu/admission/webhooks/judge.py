@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.webhooks.drafts import Verdict
@@ -17,7 +18,7 @@ class Judge:
     """Judges objects with what is known of the cluster.
 
     Args:
-        catalogue: Classes and QPUs.
+        catalogue: Classes, QPUs and quotas.
         read_authority: Gives the gateways' authority as PEM.
         scheduler: Who schedules pods that ask for slots.
     """
@@ -31,7 +32,7 @@ class Judge:
 
     def mutate(self, review: Review) -> Verdict:
         """Decides what an object becomes; other kinds than ours stay as they are."""
-        look = self._catalogue.look
+        look = partial(self._catalogue.look, namespace=review.namespace)
         match review.kind:
             case "Pod":
                 around = Surroundings(look, self._read_authority(), self._scheduler)

@@ -44,7 +44,7 @@ async def run_webhooks(settings: WebhookSettings) -> None:
 
         def find_fault() -> str:
             complete = catalogue.is_complete()
-            return "" if complete else "QPUClasses and QPUs are not listed yet."
+            return "" if complete else "QPUClasses, QPUs and QPUQuotas are not listed yet."
 
         def find_probed_fault() -> str:
             return "It was told to stop." if stopping.is_set() else find_fault()

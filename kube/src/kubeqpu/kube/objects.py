@@ -17,8 +17,9 @@ TIMEOUT_SECONDS = 10.0
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PAGE_SIZE = 500
+_PAGE_SIZE = "500"
 
 
 class ObjectsAPI:
@@ -93,18 +94,22 @@ class ObjectsAPI:
     async def list(
         self, kind: Resource, selector: str = "", seconds: float = TIMEOUT_SECONDS
     ) -> Listing:
-        """Lists the objects whose labels fit."""
-        query = _select(selector)
-        async with _translated(f"list {kind.plural}", seconds):
-            listing = await _read(await self._send("GET", kind.path(), query))
-        items = listing.get("items")
-        return Listing(
-            tuple(_manifest(item) for item in items) if isinstance(items, list) else (),
-            version_of(listing),
-        )
+        """Lists the objects whose labels fit, page by page.
+
+        Args:
+            kind: Which objects.
+            selector: Labels of the objects.
+            seconds: How long each page may take.
+        """
+        items: list[Manifest] = []
+        version = ""
+        async for page in self._pages(kind, {**_select(selector), "limit": _PAGE_SIZE}, seconds):
+            items += _items(page)
+            version = version_of(page)
+        return Listing(tuple(items), version)
 
     async def list_metadata(
-        self, kind: Resource, page_size: int = _PAGE_SIZE, seconds: float = TIMEOUT_SECONDS
+        self, kind: Resource, page_size: int = int(_PAGE_SIZE), seconds: float = TIMEOUT_SECONDS
     ) -> AsyncGenerator[tuple[Manifest, ...], None]:
         """Yields the metadata of all objects, page by page, for kinds of many or large ones.
 
@@ -113,17 +118,24 @@ class ObjectsAPI:
             page_size: How many at once, at most.
             seconds: How long each page may take.
         """
-        query = {"limit": str(page_size)}
+        async for page in self._pages(kind.reduced(), {"limit": str(page_size)}, seconds):
+            yield _items(page)
+
+    async def _pages(
+        self, kind: Resource, query: Mapping[str, str], seconds: float
+    ) -> AsyncGenerator[Manifest, None]:
+        accept = _METADATA_LIST if kind.metadata_only else _JSON
+        following = ""
         while True:
+            asked = {**query, "continue": following} if following else query
             async with _translated(f"list {kind.plural}", seconds):
-                response = await self._send("GET", kind.path(), query, accept=_METADATA_LIST)
-                page = await _read(response)
-            items, metadata = page.get("items"), page.get("metadata")
-            yield tuple(map(_manifest, items)) if isinstance(items, list) else ()
-            following = metadata.get("continue") if isinstance(metadata, dict) else None
-            if not isinstance(following, str) or not following:
+                page = await _read(await self._send("GET", kind.path(), asked, accept=accept))
+            yield page
+            metadata = page.get("metadata")
+            found = metadata.get("continue") if isinstance(metadata, dict) else None
+            if not isinstance(found, str) or not found:
                 return
-            query["continue"] = following
+            following = found
 
     async def watch(
         self,
@@ -158,7 +170,13 @@ class ObjectsAPI:
         }
         # The client's own time limit holds: the caller's code between two events is not in it.
         async with _translated(f"watch {kind.plural}", None):
-            response = await self._send("GET", kind.path(), query, limit=WATCH_SECONDS + 15.0)
+            response = await self._send(
+                "GET",
+                kind.path(),
+                query,
+                limit=WATCH_SECONDS + 15.0,
+                accept=_METADATA if kind.metadata_only else _JSON,
+            )
             try:
                 await _check(response)
                 on_open()
@@ -204,6 +222,11 @@ class ObjectsAPI:
 
 def _select(selector: str) -> dict[str, str]:
     return {"labelSelector": selector} if selector else {}
+
+
+def _items(page: Manifest) -> tuple[Manifest, ...]:
+    items = page.get("items")
+    return tuple(map(_manifest, items)) if isinstance(items, list) else ()
 
 
 def _manifest(found: object) -> Manifest:

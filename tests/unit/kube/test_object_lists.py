@@ -10,7 +10,6 @@ from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import PODS, name_of
 from tests.support.object_server import ObjectServer
 
-
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 

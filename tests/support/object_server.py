@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +25,7 @@ class ObjectServer:
         answer: Status with which every request is refused; None serves.
         refuse: Status with which a request is refused, by its method and path; None serves.
         delay_seconds: Time that every answer takes.
+        kinds: Plurals by group and version, for those who look what is served.
         gone: How many of the next watches are refused because their version is too old.
         gone_by_status: Whether that is told by the HTTP status and not by an event.
     """
@@ -34,12 +36,13 @@ class ObjectServer:
         self.answer: int | None = None
         self.refuse: Callable[[str, str], int | None] = lambda method, path: None
         self.delay_seconds = 0.0
+        self.kinds: dict[str, list[str]] = {}
         self.gone = 0
         self.gone_by_status = False
         self._versions = itertools.count(100)
-        self._watches: dict[asyncio.Queue[Object | None], str] = {}
-        # What changed, with the version; a watch begins after the version that it names.
-        self._history: deque[tuple[int, str, Object]] = deque(maxlen=10_000)
+        self._watches: dict[asyncio.Queue[Object | None], tuple[str, str]] = {}
+        # What changed; a watch begins after the version that it names.
+        self._history: deque[_Change] = deque(maxlen=10_000)
 
     def put(self, plural: str, manifest: Object) -> Object:
         """Makes or replaces an object; watches see it."""
@@ -51,14 +54,14 @@ class ObjectServer:
         if old is not None and old.get("spec") != manifest.get("spec"):
             metadata["generation"] = old["metadata"]["generation"] + 1
         made = self.objects[key] = {**manifest, "metadata": metadata}
-        self._tell(plural, "ADDED" if old is None else "MODIFIED", made)
+        self._tell(_Change(plural, old, made))
         return made
 
     def delete(self, plural: str, name: str) -> None:
         """Deletes an object; watches see it."""
         found = self.objects.pop((plural, name))
         metadata = {**found["metadata"], "resourceVersion": str(next(self._versions))}
-        self._tell(plural, "DELETED", {**found, "metadata": metadata})
+        self._tell(_Change(plural, found, None, {**found, "metadata": metadata}))
 
     def get(self, plural: str, name: str) -> Object | None:
         """Gives an object, or None."""
@@ -109,6 +112,8 @@ class ObjectServer:
         # api/<version>/... for the core group.
         parts = request.path.strip("/").split("/")
         parts = parts[2:] if parts[0] == "api" else parts[3:]
+        if not parts:
+            return self._discover(request.path.removeprefix("/apis/"))
         if parts[0] == "namespaces":
             parts = parts[2:]
         plural, name, *rest = [*parts, ""] if len(parts) == 1 else parts
@@ -122,6 +127,12 @@ class ObjectServer:
             return await self._apply(request, plural, name, rest == ["status"])
         found = self.get(plural, name)
         return _refuse(404, f"{name} not found") if found is None else web.json_response(found)
+
+    def _discover(self, group_version: str) -> web.Response:
+        if group_version not in self.kinds:
+            return _refuse(404, "the server could not find the requested resource")
+        found = [{"name": plural} for plural in self.kinds[group_version]]
+        return web.json_response({"groupVersion": group_version, "resources": found})
 
     async def _apply(
         self, request: web.Request, plural: str, name: str, status: bool
@@ -173,11 +184,20 @@ class ObjectServer:
         found = self.get(plural, name)
         if found is None:
             return _refuse(404, f"{name} not found")
-        return web.json_response(self.put(plural, _merged(found, json.loads(await request.text()))))
+        patch = json.loads(await request.text())
+        version = patch.get("metadata", {}).get("resourceVersion")
+        if version not in (None, found["metadata"]["resourceVersion"]):
+            return _refuse(409, "the object has been modified; please apply your changes")
+        return web.json_response(self.put(plural, _merged(found, patch)))
 
     async def _list(self, request: web.Request, plural: str) -> web.StreamResponse:
+        selector = request.query.get("labelSelector", "")
         if request.query.get("watch") != "true":
-            items = [found for key, found in self.objects.items() if key[0] == plural]
+            items = [
+                found
+                for key, found in self.objects.items()
+                if key[0] == plural and _is_selected(found, selector)
+            ]
             version = str(next(self._versions))
             return web.json_response({"items": items, "metadata": {"resourceVersion": version}})
         if self.gone:
@@ -188,10 +208,11 @@ class ObjectServer:
             return web.Response(text=json.dumps(event) + "\n")
         queue: asyncio.Queue[Object | None] = asyncio.Queue()
         since = int(request.query.get("resourceVersion") or 0)
-        for changed_at, changed, told_then in self._history:
-            if changed == plural and changed_at > since:
+        for change in self._history:
+            told_then = change.describe(plural, selector)
+            if told_then is not None and change.version > since:
                 queue.put_nowait(told_then)
-        self._watches[queue] = plural
+        self._watches[queue] = (plural, selector)
         response = web.StreamResponse()
         try:
             await response.prepare(request)
@@ -202,12 +223,44 @@ class ObjectServer:
             del self._watches[queue]
         return response
 
-    def _tell(self, plural: str, kind: str, manifest: Object) -> None:
-        event = {"type": kind, "object": manifest}
-        self._history.append((int(manifest["metadata"]["resourceVersion"]), plural, event))
+    def _tell(self, change: "_Change") -> None:
+        self._history.append(change)
         for queue, watched in self._watches.items():
-            if watched == plural:
+            event = change.describe(*watched)
+            if event is not None:
                 queue.put_nowait(event)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What became of an object; deleted, it has a last state with a version of its own."""
+
+    plural: str
+    before: Object | None
+    after: Object | None
+    last: Object | None = None
+
+    @property
+    def version(self) -> int:
+        return int((self.after or self.last or {})["metadata"]["resourceVersion"])
+
+    def describe(self, plural: str, selector: str) -> Object | None:
+        """Tells it to a watch: what is selected no more is deleted for it."""
+        if plural != self.plural:
+            return None
+        was = self.before is not None and _is_selected(self.before, selector)
+        now = self.after is not None and _is_selected(self.after, selector)
+        if not was and not now:
+            return None
+        kind = "DELETED" if not now else "MODIFIED" if was else "ADDED"
+        return {"type": kind, "object": self.after or self.last}
+
+
+def _is_selected(found: Object, selector: str) -> bool:
+    """Tells whether labels fit a selector of the form `key=value,...`."""
+    labels = found["metadata"].get("labels", {})
+    parts = (part.partition("=") for part in selector.split(",") if part)
+    return all(labels.get(key) == value for key, _, value in parts)
 
 
 def _merged(old: Object, patch: Object) -> Object:

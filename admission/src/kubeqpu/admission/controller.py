@@ -16,6 +16,9 @@ from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.classes import DefaultClass
 from kubeqpu.admission.cluster import FIELD_MANAGER, Cluster
 from kubeqpu.admission.elector import Elector
+from kubeqpu.admission.gates.keeper import FIELD_MANAGER as GATES_MANAGER
+from kubeqpu.admission.gates.keeper import GateKeeper
+from kubeqpu.admission.gates.telemetry import GateTelemetry
 from kubeqpu.admission.health import Limits, Moment
 from kubeqpu.admission.labeller import NodeLabeller
 from kubeqpu.admission.leases import Lease
@@ -37,6 +40,7 @@ _LOG = structlog.get_logger(__name__)
 # A round is a few requests of some seconds each; some wait for long between their looks.
 _STALL_SECONDS = {
     "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
+    "gates": 60.0, "notes": 60.0,
 }  # fmt: skip
 
 _Task = Callable[[], Coroutine[None, None, None]]
@@ -67,6 +71,7 @@ async def run_controller(settings: ControllerSettings) -> None:
         tasks = (
             *_watch_health(parts, cluster),
             *_label_nodes(parts),
+            *_keep_gates(parts, registry),
         )
         with closing(server):
             async with serve_health(
@@ -140,6 +145,21 @@ def _label_nodes(parts: _Parts) -> tuple[_Task, ...]:
     labeller.wake_by(labels.wake)
     parts.catalogue.follow_qpus(labeller.see_all, labeller.see, labeller.forget)
     return (labels.run,)
+
+
+def _keep_gates(parts: _Parts, registry: CollectorRegistry) -> tuple[_Task, ...]:
+    keeper = GateKeeper(
+        ObjectsAPI(parts.api_client, GATES_MANAGER),
+        parts.catalogue,
+        parts.elector.is_leader,
+        parts.telemetry,
+        GateTelemetry(registry),
+        instance=parts.settings.pod_name,
+    )
+    gates = parts.loop("gates", keeper.step)
+    notes = parts.loop("notes", keeper.tell)
+    keeper.wake_by(gates.wake)
+    return (*keeper.tasks(), gates.run, notes.run)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Gates: work that asks for a QPU waits at one until a QPU fits."""

@@ -72,8 +72,8 @@ class Presence:
         """Does something while the kind is served, until cancelled.
 
         Args:
-            work: Started anew each time the kind appears, such as watches of it; cancelled when it
-                goes. It has to survive its errors: one that it raises ends this too.
+            work: Started each time the kind appears, such as watches of it; cancelled when it goes.
+                It is started anew after an error.
         """
         while True:
             await self._until(served=True)
@@ -81,9 +81,9 @@ class Presence:
             going = asyncio.create_task(self._until(served=False))
             try:
                 await asyncio.wait((doing, going), return_when=asyncio.FIRST_COMPLETED)
-                if doing.done():
-                    doing.result()
-                    await going
+                if doing.done() and not going.done():
+                    _report(self._name, doing)
+                    await asyncio.sleep(self._look_seconds)
             finally:
                 for task in (doing, going):
                     task.cancel()
@@ -114,3 +114,8 @@ class Presence:
             listener(served)
         async with self._changed:
             self._changed.notify_all()
+
+
+def _report(name: str, done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        _LOG.error("Work ended", resource=name, exc_info=done.exception())

@@ -13,6 +13,9 @@ from kubernetes.aio import client
 from prometheus_client import CollectorRegistry
 
 from kubeqpu.admission.catalogue import Catalogue
+from kubeqpu.admission.checks.registry import CONTROLLER
+from kubeqpu.admission.checks.service import Checks
+from kubeqpu.admission.checks.telemetry import CheckTelemetry
 from kubeqpu.admission.classes import DefaultClass
 from kubeqpu.admission.cluster import FIELD_MANAGER, Cluster
 from kubeqpu.admission.elector import Elector
@@ -27,6 +30,7 @@ from kubeqpu.admission.loops import Loop, Progress
 from kubeqpu.admission.monitor import Monitor
 from kubeqpu.admission.nodes import FIELD_MANAGER as LABELS_MANAGER
 from kubeqpu.admission.observations import Observations
+from kubeqpu.admission.presence import Presence
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.admission.telemetry import Telemetry
 from kubeqpu.admission.watch import LeaseWatch
@@ -34,13 +38,13 @@ from kubeqpu.common.metrics import MetricsServer
 from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import QPU_CLASSES
+from kubeqpu.kube.resources import QPU_CLASSES, WORKLOADS
 
 _LOG = structlog.get_logger(__name__)
 # A round is a few requests of some seconds each; some wait for long between their looks.
 _STALL_SECONDS = {
     "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
-    "gates": 60.0, "notes": 60.0,
+    "gates": 60.0, "notes": 60.0, "checks": 60.0,
 }  # fmt: skip
 
 _Task = Callable[[], Coroutine[None, None, None]]
@@ -67,11 +71,15 @@ async def run_controller(settings: ControllerSettings) -> None:
         identity = f"{settings.pod_name}_{uuid.uuid4().hex[:8]}"
         elector = Elector(cluster, settings.lease, identity)
         catalogue = Catalogue(ObjectsAPI(api_client, FIELD_MANAGER))
+        kueue = Presence(ObjectsAPI(api_client, FIELD_MANAGER), WORKLOADS)
+        kueue.listen(telemetry.show_kueue)
         parts = _Parts(settings, api_client, elector, catalogue, progress, telemetry)
         tasks = (
             *_watch_health(parts, cluster),
             *_label_nodes(parts),
             *_keep_gates(parts, registry),
+            kueue.run,
+            *_check_workloads(parts, kueue, registry),
         )
         with closing(server):
             async with serve_health(
@@ -160,6 +168,21 @@ def _keep_gates(parts: _Parts, registry: CollectorRegistry) -> tuple[_Task, ...]
     notes = parts.loop("notes", keeper.tell)
     keeper.wake_by(gates.wake)
     return (*keeper.tasks(), gates.run, notes.run)
+
+
+def _check_workloads(
+    parts: _Parts, kueue: Presence, registry: CollectorRegistry
+) -> tuple[_Task, ...]:
+    checks = Checks(
+        ObjectsAPI(parts.api_client, CONTROLLER),
+        parts.catalogue,
+        parts.elector.is_leader,
+        parts.telemetry,
+        CheckTelemetry(registry),
+    )
+    loop = parts.loop("checks", checks.step)
+    checks.wake_by(loop.wake)
+    return (loop.run, lambda: kueue.attend(checks.run))
 
 
 @asynccontextmanager

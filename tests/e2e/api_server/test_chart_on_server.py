@@ -94,7 +94,7 @@ def test_its_pods_are_admitted_under_restricted(release: APIServer) -> None:
         found = names(release, "pods", f"--namespace={NAMESPACE}")
         return len(found) == 4
 
-    wait_until(made, "the gateway's, the controller's and two schedulers' pods", seconds=30)
+    wait_until(made, "the gateway's, the controller's and two schedulers' pods", seconds=90)
 
 
 def test_every_pod_template_is_admitted_under_restricted(release: APIServer) -> None:

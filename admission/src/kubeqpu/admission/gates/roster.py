@@ -46,13 +46,15 @@ class Note:
         found: The object.
         text: The reason as a word, then in sentences.
         is_news: Whether the word is another than before.
-        told_at: When it was told something last; None: never.
+        at: When this was handed out.
+        told_at: When it was told something last before; None: never.
     """
 
     found: Waiting
     text: str
     is_news: bool
-    told_at: float | None = None
+    at: float
+    told_at: float | None
 
 
 @dataclass
@@ -108,6 +110,8 @@ class Roster:
             known = self._entries[key] = self._make_entry(found)
             known.told_at = told_at
         elif known.found.version != found.version:
+            if found.said not in ("", known.found.said):
+                known.told_at = self.clock()
             known.found, known.judged, known.retry_at = found, False, 0.0
         self._unjudged.add(key)
 
@@ -214,7 +218,7 @@ class Roster:
                 break
             if _is_due(entry, now):
                 is_news = read_word(entry.found.said) != entry.grounds[0].reason
-                notes.append(Note(entry.found, entry.text, is_news, entry.told_at))
+                notes.append(Note(entry.found, entry.text, is_news, now, entry.told_at))
                 entry.noting, entry.told_at = True, now
         return notes
 
@@ -225,7 +229,8 @@ class Roster:
             return
         entry.noting = False
         if status is not None:
-            entry.told_at = note.told_at
+            if entry.told_at == note.at:
+                entry.told_at = note.told_at
             wait = _UNTOLD_SECONDS if status == CONFLICT else WORD_SECONDS
             entry.note_at = self.clock() + wait
 

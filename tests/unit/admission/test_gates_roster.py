@@ -123,6 +123,20 @@ class Lifecycle(RuleBasedStateMachine):
             self.world.put(name, merged(here, {"metadata": {"labels": {"seen": "yes"}}}))
 
     @rule(name=NAMES)
+    def gate_anew(self, name: str) -> None:
+        here = self.world.objects.get(name)
+        if here is None or is_gated(here):
+            return
+        labels = {"labels": {names.LABEL_GATED: "true"}}
+        others = [OTHERS] if here["metadata"]["annotations"]["others"] == "True" else []
+        if here["kind"] == "Job":
+            gates = {"annotations": {GATED_BY: ",".join([*others, names.GATE])}}
+            self.world.put(name, merged(here, {"metadata": {**labels, **gates}}))
+        else:
+            spec = {"schedulingGates": [{"name": gate} for gate in (*others, names.GATE)]}
+            self.world.put(name, merged(here, {"metadata": labels, "spec": spec}))
+
+    @rule(name=NAMES)
     def remove(self, name: str) -> None:
         found = self.world.objects.pop(name, None)
         self.noted_at.pop(name, None)
@@ -209,6 +223,20 @@ class Lifecycle(RuleBasedStateMachine):
         assert note.is_news == (word != before)
         self.noted_at[name] = (note.at, word)
 
+    @rule(seconds=st.sampled_from([0.0, 11.0]))
+    def settle(self, seconds: float) -> None:
+        while self.world.told:
+            self.deliver()
+        self.now += seconds
+        self.judge(everything=bool(seconds))
+        while self.free:
+            self.begin_lift()
+        while self.lifts:
+            self.end_lift(fault="")
+        self.begin_notes(most=9)
+        while self.notes:
+            self.end_note(fault="")
+
     @invariant()
     def gates_of_others_stay(self) -> None:
         for one in self.world.objects.values():
@@ -221,18 +249,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         # Calm returns: all writes are answered, all is seen, and time passes.
         for _ in range(12):
-            while self.world.told:
-                self.deliver()
-            self.judge(everything=False)
-            while self.free:
-                self.begin_lift()
-            while self.lifts:
-                self.end_lift(fault="")
-            self.notes.extend(self.roster.begin_notes(9))
-            while self.notes:
-                self.end_note(fault="")
-            self.now += 11.0
-            self.judge(everything=True)
+            self.settle(seconds=11.0)
         for one in self.world.objects.values():
             found = read_waiting(one["kind"], "v1", one)
             grounds = find_grounds(found, self.look)
@@ -244,4 +261,4 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLifecycle.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

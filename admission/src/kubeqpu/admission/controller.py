@@ -30,6 +30,10 @@ from kubeqpu.admission.loops import Loop, Progress
 from kubeqpu.admission.monitor import Monitor
 from kubeqpu.admission.nodes import FIELD_MANAGER as LABELS_MANAGER
 from kubeqpu.admission.observations import Observations
+from kubeqpu.admission.pool.pool import FIELD_MANAGER as POOL_MANAGER
+from kubeqpu.admission.pool.pool import PoolOptions, QuotaPool
+from kubeqpu.admission.pool.supply import Supply
+from kubeqpu.admission.pool.telemetry import PoolTelemetry
 from kubeqpu.admission.presence import Presence
 from kubeqpu.admission.settings import ControllerSettings
 from kubeqpu.admission.telemetry import Telemetry
@@ -44,7 +48,7 @@ _LOG = structlog.get_logger(__name__)
 # A round is a few requests of some seconds each; some wait for long between their looks.
 _STALL_SECONDS = {
     "election": 30.0, "health": 60.0, "classes": 360.0, "labels": 240.0,
-    "gates": 60.0, "notes": 60.0, "checks": 60.0,
+    "gates": 60.0, "notes": 60.0, "checks": 60.0, "pool": 60.0,
 }  # fmt: skip
 
 _Task = Callable[[], Coroutine[None, None, None]]
@@ -80,6 +84,7 @@ async def run_controller(settings: ControllerSettings) -> None:
             *_keep_gates(parts, registry),
             kueue.run,
             *_check_workloads(parts, kueue, registry),
+            *_keep_pool(parts, kueue, registry),
         )
         with closing(server):
             async with serve_health(
@@ -183,6 +188,24 @@ def _check_workloads(
     loop = parts.loop("checks", checks.step)
     checks.wake_by(loop.wake)
     return (loop.run, lambda: kueue.attend(checks.run))
+
+
+def _keep_pool(parts: _Parts, kueue: Presence, registry: CollectorRegistry) -> tuple[_Task, ...]:
+    settings = parts.settings
+    objects = ObjectsAPI(parts.api_client, POOL_MANAGER)
+    supply = Supply(objects)
+    pool = QuotaPool(
+        objects,
+        supply,
+        parts.elector.is_leader,
+        parts.telemetry,
+        PoolTelemetry(registry),
+        PoolOptions(settings.owner, settings.pool_lower_seconds, settings.pod_name),
+    )
+    loop = parts.loop("pool", pool.step)
+    supply.tell_by(loop.wake)
+    parts.catalogue.follow_qpus(supply.see_qpus, supply.see_qpu, supply.forget_qpu)
+    return (loop.run, lambda: kueue.attend(supply.run))
 
 
 @asynccontextmanager

@@ -48,6 +48,10 @@ class ControllerSettings(LeaseSettings):
     """How long a gateway may leave a QPU's Lease without renewal before it counts as silent."""
     clock_skew_seconds: float = Field(default=30.0, ge=0, le=3600)
     """How far the clocks of gateways may be off before their Leases are judged wrongly early."""
+    pool_lower_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """For how long there may be fewer usable slots before Kueue's quota of them is lowered."""
+    owner: str = Field(default="", max_length=253)
+    """Name of the ClusterRole with which the Cohort of Kueue is deleted; empty: it stays."""
     health_address: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's own address
     """Where health is served."""
     health_port: int = Field(default=8081, ge=0, le=65_535)

@@ -7,8 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from kubeqpu.common.names import METRIC_PREFIX
 from kubeqpu.common.qpu import ConditionStatus
 
-LOOPS = ("election", "health", "classes", "labels", "gates", "notes", "checks")
-WRITES = ("condition", "event", "class", "node", "gate", "waiting", "workload", "admissioncheck")
+LOOPS = ("election", "health", "classes", "labels", "gates", "notes", "checks", "pool")
+WRITES = (
+    "condition", "event", "class", "node", "gate", "waiting", "workload", "admissioncheck",
+    "cohort",
+)  # fmt: skip
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
 
 

@@ -48,11 +48,11 @@ def write_entries(
 
 
 def _write(entry: Entry, verdict: Verdict, now: datetime) -> JSONObject:
-    since = entry.content.get("lastTransitionTime")
+    # A verdict is made only where the state changes.
     written: JSONObject = {
         "name": entry.name,
         "state": verdict.state.value,
-        "lastTransitionTime": since if entry.state == verdict.state else format_time(now),
+        "lastTransitionTime": format_time(now),
         "message": verdict.message,
     }
     if verdict.requeue_seconds is not None:

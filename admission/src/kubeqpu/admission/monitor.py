@@ -104,7 +104,7 @@ class Monitor:
             self._telemetry.count_write("condition")
             _LOG.warning("Gateway fell silent", qpu=name, since=heartbeat.since.isoformat(),
                          gateway=qpu.status.gateway, pod=lease.holder)  # fmt: skip
-            await self._record(qpu, message, now)
+            await self._record(qpu, message)
 
     async def _read_lease(self, qpu: str) -> Lease:
         name = api.lease_name(qpu)
@@ -118,9 +118,9 @@ class Monitor:
     def _may_mark(self, qpu: str) -> bool:
         return self._is_leader() and self._observations.is_silent(qpu)
 
-    async def _record(self, qpu: api.QPU, message: str, now: datetime) -> None:
+    async def _record(self, qpu: api.QPU, message: str) -> None:
         try:
-            await self._cluster.create_event(silence.event(qpu, message, self._instance, now))
+            await self._cluster.create_event(silence.event(qpu, message, self._instance))
         except ClusterError as error:
             self._telemetry.count_error("health")
             _LOG.warning("Event not recorded", qpu=qpu.metadata.name, error=str(error))

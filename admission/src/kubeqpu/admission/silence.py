@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pydantic import JsonValue
 
 from kubeqpu.admission.health import Heartbeat
-from kubeqpu.admission.leases import format_micro_time
 from kubeqpu.common import api
 from kubeqpu.common.qpu import ConditionStatus
+from kubeqpu.kube.events import Regarding, Reporter, write_event
 
 READY = "Ready"
 REASON = "GatewaySilent"
-_MAX_NOTE_LENGTH = 1024
+CONTROLLER = "kubeqpu.io/controller"
 
 
 def find_ready(qpu: api.QPU) -> api.Condition | None:
@@ -83,23 +83,15 @@ def condition(qpu: api.QPU, message: str, now: datetime) -> dict[str, JsonValue]
     }
 
 
-def event(qpu: api.QPU, message: str, instance: str, now: datetime) -> dict[str, JsonValue]:
+def event(qpu: api.QPU, message: str, instance: str) -> dict[str, JsonValue]:
     """Writes the Event that says so."""
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"generateName": f"{qpu.metadata.name}-", "namespace": "default"},
-        "eventTime": format_micro_time(now),
-        "type": "Warning",
-        "reason": REASON,
-        "action": "MarkReadyUnknown",
-        "note": message[:_MAX_NOTE_LENGTH],
-        "reportingController": "kubeqpu.io/controller",
-        "reportingInstance": instance[:128],
-        "regarding": {
-            "apiVersion": api.API_VERSION,
-            "kind": qpu.resource.kind,
-            "name": qpu.metadata.name,
-            "uid": qpu.metadata.uid,
-        },
-    }
+    metadata = qpu.metadata
+    about = Regarding(api.API_VERSION, qpu.resource.kind, metadata.name, metadata.uid or "")
+    return write_event(
+        about,
+        Reporter(CONTROLLER, instance),
+        reason=REASON,
+        action="MarkReadyUnknown",
+        note=message,
+        is_warning=True,
+    )

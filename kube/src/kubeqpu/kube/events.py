@@ -72,7 +72,8 @@ def write_event(
     }
     if about.namespace:
         regarding["namespace"] = about.namespace
-    name = f"{about.name[:_MAX_NAME_LENGTH]}.{uuid.uuid4().hex[:16]}"
+    stem = about.name[:_MAX_NAME_LENGTH].rstrip("-.")
+    name = f"{stem}.{uuid.uuid4().hex[:16]}"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -1,13 +1,11 @@
 """Tells people by Events where pods were placed and why."""
 
 import asyncio
-import uuid
-from datetime import UTC, datetime
 
 import structlog
-from pydantic import JsonValue
 
 from kubeqpu.kube.errors import APIServerError
+from kubeqpu.kube.events import Regarding, Reporter, write_event
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import EVENTS, Manifest
 from kubeqpu.scheduler_extender.telemetry import Telemetry
@@ -17,9 +15,6 @@ _LOG = structlog.get_logger(__name__)
 MOST_WAITING = 1000
 REASON = "Placed"
 CONTROLLER = "kubeqpu.io/scheduler-extender"
-# The API server's limits.
-_MAX_NOTE_LENGTH = 1024
-_MAX_INSTANCE_LENGTH = 128
 
 
 class EventQueue:
@@ -37,7 +32,7 @@ class EventQueue:
     ) -> None:
         self._objects = objects
         self._telemetry = telemetry
-        self._instance = instance[:_MAX_INSTANCE_LENGTH]
+        self._reporter = Reporter(CONTROLLER, instance)
         self._queue: asyncio.Queue[Manifest] = asyncio.Queue(most)
 
     def tell(self, namespace: str, name: str, uid: str, sentence: str) -> None:
@@ -49,28 +44,13 @@ class EventQueue:
             uid: The pod's uid.
             sentence: What to tell.
         """
-        regarding: dict[str, JsonValue] = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "namespace": namespace,
-            "name": name,
-            "uid": uid,
-        }
-        event: Manifest = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"{name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
-            "eventTime": datetime.now(UTC)
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z"),
-            "type": "Normal",
-            "reason": REASON,
-            "action": "Placing",
-            "note": sentence[:_MAX_NOTE_LENGTH],
-            "reportingController": CONTROLLER,
-            "reportingInstance": self._instance,
-            "regarding": regarding,
-        }
+        event = write_event(
+            Regarding("v1", "Pod", name, uid, namespace),
+            self._reporter,
+            reason=REASON,
+            action="Placing",
+            note=sentence,
+        )
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:

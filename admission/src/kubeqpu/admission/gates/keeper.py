@@ -23,6 +23,7 @@ from kubeqpu.admission.gates.waiting import (
     read_word,
 )
 from kubeqpu.admission.presence import Presence
+from kubeqpu.admission.silence import CONTROLLER
 from kubeqpu.admission.telemetry import Telemetry
 from kubeqpu.common import names
 from kubeqpu.kube.errors import CONFLICT, NOT_FOUND, APIServerError
@@ -32,7 +33,6 @@ from kubeqpu.kube.resources import EVENTS, JOB_SETS, JOBS, PODS, Manifest, Resou
 from kubeqpu.kube.watches import ObjectWatch
 
 FIELD_MANAGER = "kubeqpu-gates"
-CONTROLLER = "kubeqpu.io/controller"
 LIFTED = "GateLifted"
 
 _LOG = structlog.get_logger(__name__)

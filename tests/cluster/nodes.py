@@ -198,16 +198,22 @@ class Node:
 
     def ctr(self, *arguments: str | Path, seconds: float = 600) -> str:
         """Run ctr on the node, in the namespace that the kubelet's containers are in."""
+        return run(self._ctr_command(*arguments), seconds=seconds)
+
+    def _ctr_command(self, *arguments: str | Path) -> list[str]:
+        # In the cgroup of the node, so that it ends with it even if nobody waits for it any more:
+        # waiting for a containerd that is gone, it would keep the disk in use.
+        join = 'echo 0 >"$0" && exec "$@"'
+        members = self.cgroup.child("system").tracking / "cgroup.procs"
         address = f"--address={nodeconfig.CONTAINERD_SOCKET}"
         command = self.enter("ctr", address, "--namespace=k8s.io", *arguments)
-        return run(command, seconds=seconds)
+        return ["sh", "-c", join, str(members), *command]
 
     def load(self, image: Image) -> bool:
         """Load an image unless the node is sure to have it; whether it had to."""
         if image.named_by_content and image.reference in self.ctr("images", "list", "-q").split():
             return False
-        command = self.enter("ctr", f"--address={nodeconfig.CONTAINERD_SOCKET}",
-                             "--namespace=k8s.io", "images", "import", "-")  # fmt: skip
+        command = self._ctr_command("images", "import", "-")
         # Handed over open: the archive may lie where the node has its own /var or /run.
         with image.archive.open("rb") as archive:
             run(command, stdin=archive)

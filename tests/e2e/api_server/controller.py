@@ -109,7 +109,13 @@ def acting_as(
 class Controller:
     """A process of the controller."""
 
-    def __init__(self, kubeconfig: str, log: Path, name: str) -> None:
+    def __init__(
+        self,
+        kubeconfig: str,
+        log: Path,
+        name: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self._log = log
         environment = {
@@ -117,6 +123,7 @@ class Controller:
             "KUBEQPU_LEASE_DURATION_SECONDS": str(LEASE_SECONDS),
             "KUBEQPU_HEALTH_PORT": "0",
             "KUBEQPU_METRICS_PORT": "0",
+            **(settings or {}),
         }
         self.process = start("controller", kubeconfig, log, environment)
 

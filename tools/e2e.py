@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = (sys.executable, "-m", "pytest", "--verbosity=1", "--durations=10")
 LANES = {
-    "nodes": (*PYTEST, "tests/e2e", "--ignore=tests/e2e/api_server"),
+    "nodes": (*PYTEST, "tests/e2e", "--ignore=tests/e2e/api_server", "-m", "not slow"),
     "servers": (*PYTEST, "tests/e2e/api_server"),
 }
 # The longest first, so that the lanes end together; what is new comes before all of them.

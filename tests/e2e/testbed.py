@@ -8,12 +8,16 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.cluster import volumes
+from tests.cluster import faults, volumes
 from tests.cluster.cluster import Cluster
+from tests.cluster.images import Image
+from tests.cluster.network import route_between_nodes
+from tests.cluster.nodes import Node
 from tests.cluster.programs import HELM
 from tests.cluster.shell import run
 from tests.cluster.spec import Addon, ClusterSpec
@@ -59,7 +63,7 @@ class OwnCluster:
         self.own: Cluster | None = cluster
         self.kubeconfig = cluster.kubeconfig
         self._cluster = cluster
-        self._provided: dict[str, str] = {}
+        self._provided: dict[str, Image] = {}
 
     def kubectl(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
         """Runs kubectl as the administrator."""
@@ -86,8 +90,33 @@ class OwnCluster:
                 volumes=[f"{CERTIFICATES}:{CERTIFICATES}:ro"],
             )
             self._cluster.load(str(image.archive))
-            self._provided[component] = image.reference
-        return self._provided[component]
+            self._provided[component] = image
+        return self._provided[component].reference
+
+    @contextmanager
+    def one_more_node(self, *components: str) -> Iterator[Node]:
+        """Lends the cluster a node, for as long as the context is open.
+
+        Args:
+            components: Whose images it has; no other pod of the release may be placed there.
+        """
+        state, images = self._cluster.state, self._cluster.images
+        node = Node(self._cluster.layout, state, state.spec.nodes + 1)
+        try:
+            self._cluster.start_node(node, [images.program("pause")])
+            route_between_nodes(node.addresses, node.index)
+            for component in components:
+                node.load(self._provided[component])
+            faults.wait_for_readiness(self._cluster, node, ready=True)
+            yield node
+        finally:
+            node.stop()
+            self.kubectl("delete", "node", node.name, "--ignore-not-found")
+            # Nobody else would, for most of a minute.
+            self.kubectl(
+                "delete", "pods", "--all-namespaces", f"--field-selector=spec.nodeName={node.name}",
+                "--force", "--grace-period=0",
+            )  # fmt: skip
 
 
 class GivenCluster:

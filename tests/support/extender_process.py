@@ -80,7 +80,10 @@ def write_kubeconfig(folder: Path, url: str) -> Path:
 
 @contextmanager
 def extender_process(
-    kubeconfig: Path, *flags: str, launch: tuple[str, ...] = ()
+    kubeconfig: Path,
+    *flags: str,
+    launch: tuple[str, ...] = (),
+    ports: tuple[int, int, int] | None = None,
 ) -> Iterator[ExtenderProcess]:
     """Runs the extender while the context is open; it is ready when that begins.
 
@@ -88,8 +91,10 @@ def extender_process(
         kubeconfig: How it reaches the API server.
         flags: Further flags.
         launch: What Python is to run before the module, such as a profiler.
+        ports: Where it listens, its own port first, then those of health and metrics; any free
+            ones if not given.
     """
-    ports = _free_ports(3)
+    ports = ports or free_ports()
     command = [
         sys.executable, *launch, "-m", "kubeqpu.scheduler_extender", f"--port={ports[0]}",
         f"--health-port={ports[1]}", f"--metrics-port={ports[2]}", "--health-address=127.0.0.1",
@@ -110,12 +115,9 @@ def extender_process(
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for found in sockets:
+def free_ports() -> tuple[int, int, int]:
+    """Finds three ports that nobody uses."""
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for found in (one, two, three):
             found.bind(("127.0.0.1", 0))
-        return [int(found.getsockname()[1]) for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
+        return (one.getsockname()[1], two.getsockname()[1], three.getsockname()[1])

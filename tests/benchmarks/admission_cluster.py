@@ -1,0 +1,274 @@
+"""A real control plane with the real Kueue and our controller, and no node behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from kubernetes.aio import client, config
+from pydantic import JsonValue
+
+from kubeqpu.common import api, names
+from kubeqpu.common.requests import object_at, objects_at
+from kubeqpu.kube.objects import ObjectsAPI
+from kubeqpu.kube.resources import JOBS, QPUS, WORKLOADS, Manifest, name_of, version_of
+from tests.benchmarks.scheduler_cluster import in_parallel
+from tests.cluster import processes
+from tests.cluster.cluster import Cluster
+from tests.cluster.controlplane import CONTROLLER_MANAGER, SCHEDULER
+from tests.cluster.shell import wait_until
+from tests.cluster.spec import ClusterSpec
+from tests.support.kueue_process import kueue_process
+from tools import crds
+
+NAME, NAMESPACE, LEASE, QPU = "bench-admission", "bench", "controller", "fez"
+CHECKED, PLAIN = "checked", "plain"
+CHECK = "kubeqpu"
+_KUEUE = "kueue.x-k8s.io/v1beta2"
+_AMPLE = "100000"
+
+
+def _make(kind: str, name: str, spec: Manifest, namespace: str = "") -> Manifest:
+    metadata: Manifest = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": _KUEUE, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _make_queue(name: str, with_check: bool) -> Manifest:
+    resource: Manifest = {"name": names.RESOURCE_QPU, "nominalQuota": _AMPLE}
+    spec: Manifest = {
+        "namespaceSelector": {},
+        "resourceGroups": [
+            {
+                "coveredResources": [names.RESOURCE_QPU],
+                "flavors": [{"name": "qpu", "resources": [resource]}],
+            }
+        ],
+    }
+    if with_check:
+        spec["admissionChecksStrategy"] = {"admissionChecks": [{"name": CHECK}]}
+    return _make("ClusterQueue", name, spec)
+
+
+def make_job(name: str, queue: str, gated: bool) -> Manifest:
+    """Makes a Job that wants one slot, as our webhooks leave it."""
+    limits: Manifest = {names.RESOURCE_QPU: "1"}
+    container: Manifest = {"name": "main", "image": "example", "resources": {"limits": limits}}
+    labels: Manifest = {"kueue.x-k8s.io/queue-name": queue}
+    metadata: Manifest = {"name": name, "namespace": NAMESPACE, "labels": labels}
+    if gated:
+        labels[names.LABEL_GATED] = "true"
+        metadata["annotations"] = {"kueue.x-k8s.io/admission-gated-by": names.GATE}
+    template: Manifest = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec: Manifest = {"suspend": True, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def make_status(ready: bool) -> Manifest:
+    """Makes the status of the QPU."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    said: Manifest = {
+        "status": "True" if ready else "False", "reason": "Said", "message": "",
+        "lastTransitionTime": now,
+    }  # fmt: skip
+    conditions: list[JsonValue] = [{"type": kind, **said} for kind in ("Ready", "Accepting")]
+    status: Manifest = {"numQubits": 20, "conditions": conditions}
+    head: Manifest = {"apiVersion": api.API_VERSION, "kind": "QPU", "metadata": {"name": QPU}}
+    return {**head, "status": status}
+
+
+@dataclass
+class Course:
+    """When what happened to a Workload was seen, by `time.monotonic`.
+
+    Attributes:
+        job: Its Job.
+        reserved: When quota was reserved.
+        judged: When our check said Ready.
+        admitted: When it was admitted.
+    """
+
+    job: str
+    reserved: float | None = None
+    judged: float | None = None
+    admitted: float | None = None
+
+
+@dataclass
+class Bench:
+    """The control plane under test.
+
+    Attributes:
+        objects: Its API server.
+        cluster: The control plane.
+        courses: What was seen of Workloads, by their Job.
+        created: When each Job's creation was answered.
+    """
+
+    objects: ObjectsAPI
+    cluster: Cluster
+    courses: dict[str, Course] = field(default_factory=dict)
+    created: dict[str, float] = field(default_factory=dict)
+    _there: set[str] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def watch(self) -> None:
+        """Notes what is seen of Workloads, until cancelled."""
+        place = WORKLOADS.within(NAMESPACE)
+        version = (await self.objects.list(place)).resource_version
+        while True:
+            async for event in self.objects.watch(place, version):
+                version = version_of(event.object) or version
+                if event.type == "DELETED":
+                    self._there.discard(name_of(event.object))
+                elif event.type != "BOOKMARK":
+                    self._there.add(name_of(event.object))
+                    self._note(event.object)
+                self._changed.set()
+
+    def _note(self, workload: Manifest) -> None:
+        owners = objects_at(object_at(workload, "metadata"), "ownerReferences")
+        job = next((str(owner.get("name")) for _, owner in owners), "")
+        if not job:
+            return
+        now = asyncio.get_running_loop().time()
+        course = self.courses.setdefault(job, Course(job))
+        status = object_at(workload, "status")
+        true = {
+            one.get("type") for _, one in objects_at(status, "conditions")
+            if one.get("status") == "True"
+        }  # fmt: skip
+        states = {one.get("state") for _, one in objects_at(status, "admissionChecks")}
+        if "QuotaReserved" in true:
+            course.reserved = course.reserved or now
+        if "Ready" in states:
+            course.judged = course.judged or now
+        if "Admitted" in true:
+            course.admitted = course.admitted or now
+
+    async def create_jobs(self, jobs: list[str], queue: str, gated: bool = False) -> None:
+        """Creates Jobs, some at a time."""
+        await in_parallel(partial(self._create, make_job(job, queue, gated)) for job in jobs)
+
+    async def _create(self, job: Manifest) -> None:
+        self.created[name_of(job)] = asyncio.get_running_loop().time()
+        await self.objects.create(JOBS.within(NAMESPACE), job, seconds=60)
+
+    async def await_admitted(self, jobs: list[str], seconds: float = 180) -> None:
+        """Waits until all these Jobs are admitted.
+
+        Raises:
+            TimeoutError: If they are not in time.
+        """
+        await self._until(
+            lambda: all(job in self.courses and self.courses[job].admitted for job in jobs), seconds
+        )
+
+    async def await_workloads(self, jobs: list[str]) -> None:
+        """Waits until all these Jobs have a Workload."""
+        await self._until(lambda: all(job in self.courses for job in jobs), 60)
+
+    async def _until(self, is_so: Callable[[], bool], seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while not is_so():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def set_ready(self, ready: bool) -> float:
+        """Makes the QPU ready or not; gives when that was answered."""
+        await self.objects.apply_status(QPUS, make_status(ready))
+        return asyncio.get_running_loop().time()
+
+    async def clear(self) -> None:
+        """Deletes all Jobs and their Workloads, as the garbage collector would."""
+        for kind in ("jobs", "workloads.kueue.x-k8s.io"):
+            await asyncio.to_thread(
+                self.cluster.kubectl, "delete", kind, "--all", f"--namespace={NAMESPACE}",
+                "--wait=false", seconds=120,
+            )  # fmt: skip
+        await self._until(lambda: not self._there, 120)
+
+
+@contextmanager
+def _controller(cluster: Cluster, folder: Path) -> Iterator[None]:
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBEQPU_NAMESPACE": NAMESPACE,
+        "KUBEQPU_LEASE": LEASE,
+        "KUBEQPU_POD_NAME": "controller-0",
+        "KUBEQPU_LEASE_DURATION_SECONDS": "3600",  # nobody renews the QPU's
+        "KUBEQPU_HEALTH_PORT": "0",
+        "KUBEQPU_METRICS_PORT": "0",
+    }
+    log = folder / "controller.log"
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "kubeqpu.admission", "controller"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=out, env=environment)
+    try:
+        wait_until(lambda: "Lead taken" in log.read_text(), "the controller to lead", seconds=60)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _prepare(cluster: Cluster) -> None:
+    kinds = [crds.definition(kind) for kind in api.OBJECTS]
+    cluster.apply(*kinds)
+    defined = [f"crd/{kind.resource.name}" for kind in api.OBJECTS]
+    cluster.kubectl("wait", "--for=condition=Established", *defined, "--timeout=30s")
+    metadata = {"name": LEASE, "namespace": NAMESPACE}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata},
+        {
+            "apiVersion": api.API_VERSION,
+            "kind": "QPU",
+            "metadata": {"name": QPU},
+            "spec": {"provider": "fake", "resourceName": names.RESOURCE_QPU, "slots": 1000},
+        },
+        _make("ResourceFlavor", "qpu", {}),
+        _make("AdmissionCheck", CHECK, {"controllerName": names.GATE}),
+        *(_make_queue(name, name == CHECKED) for name in (CHECKED, PLAIN)),
+        *(
+            _make("LocalQueue", name, {"clusterQueue": name}, NAMESPACE)
+            for name in (CHECKED, PLAIN)
+        ),
+    )
+
+
+@asynccontextmanager
+async def serve_bench() -> AsyncIterator[Bench]:
+    """Brings all of it up; takes it down in the end."""
+    cluster = Cluster(NAME)
+    await asyncio.to_thread(cluster.down)  # what an interrupted run left
+    await asyncio.to_thread(cluster.up, ClusterSpec(NAME, nodes=0))
+    try:
+        with kueue_process(cluster), tempfile.TemporaryDirectory() as folder:
+            await asyncio.to_thread(_prepare, cluster)
+            with _controller(cluster, Path(folder)):
+                cluster.kubectl("wait", "--for=condition=Active", f"clusterqueue/{CHECKED}",
+                                f"clusterqueue/{PLAIN}", "--timeout=60s")  # fmt: skip
+                # Jobs that are admitted would make pods that run nowhere.
+                for process in (CONTROLLER_MANAGER, SCHEDULER):
+                    processes.stop(cluster.layout, process)
+                configuration = client.Configuration()
+                path = str(cluster.kubeconfig)
+                await config.load_kube_config(path, client_configuration=configuration)
+                async with client.ApiClient(configuration) as api_client:
+                    bench = Bench(ObjectsAPI(api_client, "bench"), cluster)
+                    watching = asyncio.create_task(bench.watch())
+                    yield bench
+                    watching.cancel()
+    finally:
+        await asyncio.to_thread(cluster.down)

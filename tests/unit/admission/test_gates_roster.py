@@ -127,6 +127,7 @@ class Lifecycle(RuleBasedStateMachine):
         here = self.world.objects.get(name)
         if here is None or is_gated(here):
             return
+        self.noted_at.pop(name, None)  # another wait, which is told at once
         labels = {"labels": {names.LABEL_GATED: "true"}}
         others = [OTHERS] if here["metadata"]["annotations"]["others"] == "True" else []
         if here["kind"] == "Job":

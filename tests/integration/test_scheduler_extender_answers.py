@@ -89,6 +89,8 @@ async def test_preemption_helps_only_where_the_pod_could_run() -> None:
         assert found == {"NodeNameToMetaVictims": {"n-1": victims}}
         unknown = pod_object(annotations={"kubeqpu.io/class": "no-such"})
         assert await stand.preempt(unknown, NODES) == {"NodeNameToMetaVictims": {}}
+        malformed = pod_object(annotations={"kubeqpu.io/min-qubits": "many"})
+        assert await stand.preempt(malformed, NODES) == {"NodeNameToMetaVictims": {}}
 
 
 async def test_a_pod_of_two_resources_needs_a_pass_for_each() -> None:
@@ -168,3 +170,14 @@ async def test_a_decision_lost_in_a_restart_is_made_up_for_and_says_so() -> None
     assert metrics['binds_total{result="bound_anew"}'] == 1
     assert metrics['binds_total{result="bound_plainly"}'] == 1
     assert "gone is not there any more" in gone
+
+
+async def test_a_pod_that_was_made_again_is_not_bound_in_the_place_of_the_first() -> None:
+    server = three_qpus()
+    first = pod_object()
+    second = pod_object()
+    second["metadata"]["uid"] = "uid-of-the-second"
+    server.put("pods", second)
+    async with extender(server) as stand:
+        assert "is not there any more" in await stand.bind(first, "n-1")
+    assert "nodeName" not in server.objects[("pods", "bell")]["spec"]

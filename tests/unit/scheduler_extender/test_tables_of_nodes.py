@@ -143,6 +143,17 @@ def test_a_node_is_as_good_as_its_best_qpu_with_a_free_slot() -> None:
     assert table.total_of("n-1") > table.total_of("n-0")
 
 
+def test_a_longer_wait_counts_at_once_although_the_same_nodes_pass() -> None:
+    fleet, question = Fleet(), Question(Demand(QPU))
+    tables = Tables(fleet, Classes())
+    fleet.put(seen_qpu("fez", {"n-0": True}))
+    fleet.put(seen_qpu("torino", {"n-1": True}, wait=60))
+    before = passing(tables.look_up(question, NOW))
+    fleet.put(seen_qpu("fez", {"n-0": True}, wait=600))
+    after = passing(tables.look_up(question, NOW))
+    assert before["n-0"] > before["n-1"] == after["n-1"] > after["n-0"]
+
+
 def test_a_calibration_comes_of_age_without_any_change() -> None:
     fleet, known = Fleet(), Classes()
     known.put(class_of(PlacementClass("fresh", Requirements(max_calibration_age_seconds=7200))))
@@ -172,3 +183,13 @@ def test_groups_that_no_node_is_in_are_used_again() -> None:
     # Three QPUs on six nodes, free or not, and the group of nodes without slots.
     assert fleet.groups(QPU).layout().count < 20
     assert fleet.rows < 10
+
+
+def test_no_group_stays_without_a_node() -> None:
+    fleet = Fleet()
+    fleet.put(seen_qpu("fez", {"n-0": True, "n-1": False}))
+    fleet.put(seen_qpu("torino", {"n-1": True}))
+    assert fleet.groups(QPU).layout().groups.size == 2
+    fleet.drop("fez")
+    fleet.drop("torino")
+    assert fleet.groups(QPU).layout().groups.size == 0

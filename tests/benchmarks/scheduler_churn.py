@@ -210,7 +210,7 @@ def run() -> Report:
         "the API server takes them, while they are placed",
         "scheduler": "the chart's configuration, with its lease: one that was killed leads again "
         "when the lease is over, 15 s later",
-        "kills": f"extender, every {KILLS_PER_SCHEDULER}th time scheduler, by SIGKILL, every {PAUSE_SECONDS[0]:g} to "
-        f"{PAUSE_SECONDS[1]:g} s after the last was back, seed {SEED}",
+        "kills": f"extender, every {KILLS_PER_SCHEDULER}th time scheduler, by SIGKILL, every "
+        f"{PAUSE_SECONDS[0]:g} to {PAUSE_SECONDS[1]:g} s after the last was back, seed {SEED}",
     }
     return Report(figures, conditions)

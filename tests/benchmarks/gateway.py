@@ -40,7 +40,7 @@ from tests.benchmarks.report import Raw, Report
 
 CIRCUITS = 384
 TEMPLATES = 12
-REPEATS = 5
+REPEATS = 11
 SMALL_JOBS = 300
 ENQUEUED_JOBS = 40
 ENQUEUED_CIRCUITS = 100
@@ -260,7 +260,7 @@ async def _measure() -> tuple[dict[str, list[float]], dict[str, float]]:
 
 
 def run() -> Report:
-    """Measures the gateway on this machine; takes about a minute."""
+    """Measures the gateway on this machine; takes about two minutes."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     seconds, rates = asyncio.run(_measure())
     median = {name: statistics.median(values) for name, values in seconds.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from kubeqpu.common import api
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
-from tests.e2e.testbed import E2ECluster, apply, read
+from tests.e2e.testbed import E2ECluster, apply, read, wait_for_addons
 from tools import chart
 
 NAMESPACE = "quantum"
@@ -138,7 +138,11 @@ class Release:
         self.kubectl("exec", GATEWAY_POD, "--", "sh", "-c", script)
 
     def uninstall(self) -> None:
-        """Removes the release."""
+        """Removes the release.
+
+        Its last Job is made only while Kueue answers, which restarts when its API server was away.
+        """
+        wait_for_addons(self.testbed)
         self.testbed.helm(
             "uninstall", NAME, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait"
         )

@@ -190,6 +190,15 @@ def move_addons(testbed: E2ECluster, node: str) -> None:
     testbed.kubectl("uncordon", node)
 
 
+def wait_for_addons(testbed: E2ECluster) -> None:
+    """Waits until what every test needs, name service and Kueue, answers."""
+    for namespace, deployment in ADDONS:
+        testbed.kubectl(
+            "rollout", "status", f"deployment/{deployment}", f"--namespace={namespace}",
+            "--timeout=120s", seconds=150,
+        )  # fmt: skip
+
+
 def read(testbed: E2ECluster, *arguments: str) -> dict[str, Any]:
     """Returns the JSON that `kubectl get` answers."""
     found: dict[str, Any] = json.loads(testbed.kubectl("get", *arguments, "--output=json"))

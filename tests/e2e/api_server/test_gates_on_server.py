@@ -9,7 +9,7 @@ import pytest
 from kubeqpu.common import api, names
 from tests.cluster.shell import wait_until
 from tests.e2e.api_server.asking import JOBSET_CRD
-from tests.e2e.api_server.controller import Controller
+from tests.e2e.api_server.controller import Controller, Gateway
 from tests.e2e.api_server.server import APIServer
 from tests.e2e.api_server.waiting import (
     GATED_BY,
@@ -40,7 +40,9 @@ def lab(server: APIServer, definitions: None) -> Iterator[None]:
 
 @pytest.fixture
 def room(server: APIServer, lab: None) -> Iterator[APIServer]:
-    yield server
+    # A QPU whose gateway is silent is not ready for long.
+    with Gateway(server, "fez").alive():
+        yield server
     server.kubectl("delete", "pods,jobs,jobsets,qpuquotas", "--all", LAB, "--grace-period=0",
                    "--force", "--wait=false")  # fmt: skip
     server.kubectl("delete", "qpus", "--all")

@@ -158,10 +158,11 @@ class Controller:
 class Gateway:
     """Renews the Lease of a QPU and reports it Ready, as a gateway does."""
 
-    def __init__(self, server: APIServer, qpu: str) -> None:
+    def __init__(self, server: APIServer, qpu: str, spec: api.QPUSpec | None = None) -> None:
         self.server, self.qpu = server, qpu
         document = api.QPU(
-            metadata=api.ObjectMeta(name=qpu), spec=api.QPUSpec(provider="aer", simulator=True)
+            metadata=api.ObjectMeta(name=qpu),
+            spec=spec or api.QPUSpec(provider="aer", simulator=True),
         )
         server.apply(document.to_manifest(), manager="kubeqpu-gateway")
 

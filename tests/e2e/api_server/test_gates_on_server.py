@@ -41,7 +41,7 @@ def lab(server: APIServer, definitions: None) -> Iterator[None]:
 @pytest.fixture
 def room(server: APIServer, lab: None) -> Iterator[APIServer]:
     # A QPU whose gateway is silent is not ready for long.
-    with Gateway(server, "fez").alive():
+    with Gateway(server, "fez", api.QPUSpec(provider="fake")).alive():
         yield server
     server.kubectl("delete", "pods,jobs,jobsets,qpuquotas", "--all", LAB, "--grace-period=0",
                    "--force", "--wait=false")  # fmt: skip

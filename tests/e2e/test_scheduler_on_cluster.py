@@ -29,13 +29,12 @@ from tests.e2e.placing import (
     uid_of,
     watched,
 )
+from tests.e2e.random_faults import kill_container, status_of
 from tests.e2e.release import NAMESPACE, released
 from tests.e2e.scheduler_faults import (
     EXTENDER,
     SchedulerFaults,
     find_leader,
-    kill,
-    status_of,
 )
 from tests.e2e.scheduler_faults import SCHEDULER as KUBE_SCHEDULER
 from tests.e2e.slot_churn import find_shared, make_light, proxied, read_ended
@@ -232,7 +231,7 @@ def test_without_the_extender_pods_wait_and_others_do_not(placing: Placing, name
     name, where = leader["metadata"]["name"], f"--namespace={NAMESPACE}"
     restarts = status_of(leader, EXTENDER)["restartCount"]
     killed_at = time.time()
-    assert kill(placing, leader, EXTENDER)
+    assert kill_container(placing.slots, leader, EXTENDER)
     placing.create(namespace, "waits")
     placing.create(
         namespace, "other", schedulerName="default-scheduler",

@@ -22,7 +22,7 @@ from tests.e2e.slot_churn import (
     read_ended,
     watching,
 )
-from tests.e2e.slot_faults import Faults
+from tests.e2e.slot_faults import SlotFaults
 from tests.e2e.slots import (
     CAPACITY,
     CPU,
@@ -82,7 +82,7 @@ def test_200_pods_get_slots_while_everything_is_killed(slots: Slots, namespace: 
     testbed, where = slots.testbed, f"--namespace={namespace}"
     jobs = make_churn(slots, namespace)
     began = time.monotonic()
-    killer = Faults(slots, random.Random(SEED), KILL_SECONDS)
+    killer = SlotFaults(slots, random.Random(SEED), KILL_SECONDS)
     with watching(slots) as seen:
         killer.start()
         try:

@@ -106,6 +106,11 @@ def version_of(manifest: Mapping[str, JsonValue]) -> str:
     return _metadata(manifest, "resourceVersion")
 
 
+def is_newer(version: str, known: str) -> bool:
+    """Tells whether a resource version of an object comes after another; no if that is unclear."""
+    return version.isdecimal() and known.isdecimal() and int(version) > int(known)
+
+
 def uid_of(manifest: Mapping[str, JsonValue]) -> str:
     """Gives an object's uid."""
     return _metadata(manifest, "uid")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeqpu.common.placement import Refusal
+from kubeqpu.common.placement import Refusal, RefusalReason
 from kubeqpu.scheduler_extender.groups import NO_SLOTS
 from kubeqpu.scheduler_extender.tables import Table
 
@@ -14,11 +14,7 @@ UNKNOWN_CLASS = "UnknownClass"
 NO_SLOTS_HERE = "NoSlots"
 REFUSED_AS_WRITTEN = "MalformedAnnotation"
 # Those that placement gives, and our own.
-WORDS = (
-    "Cordoned", "NotReady", "NotAccepting", "ProviderNotAllowed", "SimulatorForbidden",
-    "SimulatorRequired", "SelectorMismatch", "TooFewQubits", "WaitTooLong", "NoCalibration",
-    "CalibrationTooOld", "ErrorTooHigh", UNKNOWN_CLASS, NO_SLOTS_HERE, REFUSED_AS_WRITTEN,
-)  # fmt: skip
+WORDS = (*RefusalReason, UNKNOWN_CLASS, NO_SLOTS_HERE, REFUSED_AS_WRITTEN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from kubeqpu.admission.checks.workloads import Key, State, Workload, dress, is_o
 from kubeqpu.common.backoff import Backoff
 from kubeqpu.kube.errors import CONFLICT, NOT_FOUND, APIServerError
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import WORKLOADS, Manifest, name_of, namespace_of
+from kubeqpu.kube.resources import WORKLOADS, Manifest, is_newer, name_of, namespace_of
 
 _LOG = structlog.get_logger(__name__)
 _WORKERS = 24
@@ -95,7 +95,7 @@ class Desk:
         known = self._workloads.get(workload.key)
         if known is not None and known.uid != workload.uid:
             self._forget(workload.key)
-        elif known is not None and _is_older(workload.version, known.version):
+        elif known is not None and is_newer(known.version, workload.version):
             return
         self._workloads[workload.key] = workload
         self._seen_at.setdefault(workload.key, time.monotonic())
@@ -214,10 +214,6 @@ class Desk:
             self._forget(key)
         else:
             self.take(found)
-
-
-def _is_older(version: str, known: str) -> bool:
-    return version.isdigit() and known.isdigit() and int(version) < int(known)
 
 
 async def pace(changed: asyncio.Event, act: Callable[[], None], seconds: float) -> None:

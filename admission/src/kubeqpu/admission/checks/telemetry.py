@@ -18,14 +18,13 @@ from kubeqpu.admission.checks.verdicts import (
 from kubeqpu.admission.checks.workloads import State
 from kubeqpu.admission.outlooks import NO_QPU, UNKNOWN_CLASS
 from kubeqpu.common.names import METRIC_PREFIX
+from kubeqpu.common.placement import RefusalReason
 
 REASONS = {
     State.READY: (FITS, NOTHING_ASKED, NO_WAITING),
     State.RETRY: (
         UNKNOWN_CLASS, NO_QPU, NO_COMMON_QPU, BAD_PARAMETERS, BUDGET_SPENT,
-        "Cordoned", "NotReady", "NotAccepting", "ProviderNotAllowed", "SimulatorForbidden",
-        "SimulatorRequired", "SelectorMismatch", "TooFewQubits", "WaitTooLong", "NoCalibration",
-        "CalibrationTooOld", "ErrorTooHigh",
+        *RefusalReason,
     ),
     State.REJECTED: (MALFORMED, CONTRADICTION),
 }  # fmt: skip

@@ -8,13 +8,10 @@ from kubeqpu.admission.budgets import BUDGET_SPENT
 from kubeqpu.admission.gates.waiting import MALFORMED
 from kubeqpu.admission.outlooks import NO_QPU, UNKNOWN_CLASS
 from kubeqpu.common.names import METRIC_PREFIX
+from kubeqpu.common.placement import RefusalReason
 
 KINDS = ("Pod", "Job", "JobSet")
-REASONS = (
-    "Cordoned", "NotReady", "NotAccepting", "ProviderNotAllowed", "SimulatorForbidden",
-    "SimulatorRequired", "SelectorMismatch", "TooFewQubits", "WaitTooLong", "NoCalibration",
-    "CalibrationTooOld", "ErrorTooHigh", NO_QPU, UNKNOWN_CLASS, BUDGET_SPENT, MALFORMED,
-)  # fmt: skip
+REASONS = (*RefusalReason, NO_QPU, UNKNOWN_CLASS, BUDGET_SPENT, MALFORMED)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 

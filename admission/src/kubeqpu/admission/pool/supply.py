@@ -15,6 +15,7 @@ from kubeqpu.kube.resources import (
     RESOURCE_FLAVORS,
     Manifest,
     Resource,
+    is_newer,
     name_of,
 )
 from kubeqpu.kube.watches import ObjectWatch
@@ -103,7 +104,7 @@ class Supply:
             return
         found = read_cohort(manifest)
         known = self.cohort
-        if known is not None and known.uid == found.uid and not _is_newer(found, known):
+        if known is not None and known.uid == found.uid and is_newer(known.version, found.version):
             return
         self.cohort = found
         if known is None or (known.uid, known.is_ours, known.groups) != (
@@ -182,9 +183,3 @@ class Supply:
 
 def _read_labels(manifest: Manifest) -> dict[str, str]:
     return texts_at(object_at(manifest, "metadata"), "labels")
-
-
-def _is_newer(found: Cohort, known: Cohort) -> bool:
-    if found.version.isdecimal() and known.version.isdecimal():
-        return int(found.version) > int(known.version)
-    return found.version != known.version

@@ -5,7 +5,7 @@ Pure functions over plain data. `fits` answers whether a QPU may, `score` how we
 """
 
 from kubeqpu.common.placement.choice import NoFittingQPUError, Placement, place
-from kubeqpu.common.placement.constraints import Refusal, fits
+from kubeqpu.common.placement.constraints import Refusal, RefusalReason, fits
 from kubeqpu.common.placement.policy import (
     DEFAULT_SHAPE,
     CircuitShape,
@@ -32,6 +32,7 @@ __all__ = [
     "Placement",
     "PlacementClass",
     "Refusal",
+    "RefusalReason",
     "Requirements",
     "Score",
     "SimulatorPolicy",

@@ -2,9 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from kubeqpu.common.placement.policy import Requirements, SimulatorPolicy
 from kubeqpu.common.qpu import QPU, Calibration
+
+
+class RefusalReason(StrEnum):
+    """On what ground a QPU cannot take a piece of work, in the order they are looked at."""
+
+    CORDONED = "Cordoned"
+    NOT_READY = "NotReady"
+    NOT_ACCEPTING = "NotAccepting"
+    PROVIDER_NOT_ALLOWED = "ProviderNotAllowed"
+    SIMULATOR_FORBIDDEN = "SimulatorForbidden"
+    SIMULATOR_REQUIRED = "SimulatorRequired"
+    SELECTOR_MISMATCH = "SelectorMismatch"
+    TOO_FEW_QUBITS = "TooFewQubits"
+    WAIT_TOO_LONG = "WaitTooLong"
+    NO_CALIBRATION = "NoCalibration"
+    CALIBRATION_TOO_OLD = "CalibrationTooOld"
+    ERROR_TOO_HIGH = "ErrorTooHigh"
 
 
 @dataclass(frozen=True)
@@ -13,12 +31,12 @@ class Refusal:
 
     Attributes:
         qpu: Name of the QPU.
-        reason: CamelCase word, the same for every QPU refused on this ground.
+        reason: The ground.
         message: What is, and what was required.
     """
 
     qpu: str
-    reason: str
+    reason: RefusalReason
     message: str
 
     def __str__(self) -> str:
@@ -48,13 +66,16 @@ def fits(
 
 def _availability(qpu: QPU, _: Requirements, __: str) -> Refusal | None:
     if qpu.unschedulable:
-        return Refusal(qpu.name, "Cordoned", "cordoned by an operator")
-    for condition in ("Ready", "Accepting"):
+        return Refusal(qpu.name, RefusalReason.CORDONED, "cordoned by an operator")
+    for condition, reason in (
+        ("Ready", RefusalReason.NOT_READY),
+        ("Accepting", RefusalReason.NOT_ACCEPTING),
+    ):
         if not qpu.is_true(condition):
             found = qpu.conditions.get(condition)
             detail = f" ({found.message})" if found and found.message else ""
             status = found.status if found else "not reported"
-            return Refusal(qpu.name, f"Not{condition}", f"{condition} is {status}{detail}")
+            return Refusal(qpu.name, reason, f"{condition} is {status}{detail}")
     return None
 
 
@@ -63,22 +84,26 @@ def _kind(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
         allowed = ", ".join(sorted(wanted.providers))
         return Refusal(
             qpu.name,
-            "ProviderNotAllowed",
+            RefusalReason.PROVIDER_NOT_ALLOWED,
             f"provider {qpu.provider} is not among those of class {class_name} ({allowed})",
         )
     if wanted.simulators is SimulatorPolicy.FORBID and qpu.simulator:
         return Refusal(
-            qpu.name, "SimulatorForbidden", f"a simulator, which class {class_name} forbids"
+            qpu.name,
+            RefusalReason.SIMULATOR_FORBIDDEN,
+            f"a simulator, which class {class_name} forbids",
         )
     if wanted.simulators is SimulatorPolicy.REQUIRE and not qpu.simulator:
         return Refusal(
-            qpu.name, "SimulatorRequired", f"a real QPU, and class {class_name} requires simulators"
+            qpu.name,
+            RefusalReason.SIMULATOR_REQUIRED,
+            f"a real QPU, and class {class_name} requires simulators",
         )
     for key, value in wanted.selector.items():
         if qpu.labels.get(key) != value:
             return Refusal(
                 qpu.name,
-                "SelectorMismatch",
+                RefusalReason.SELECTOR_MISMATCH,
                 f"label {key} is {qpu.labels.get(key)!r}, class {class_name} selects {value!r}",
             )
     for expression in wanted.selector_expressions:
@@ -86,7 +111,7 @@ def _kind(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
             found = qpu.labels.get(expression.key)
             return Refusal(
                 qpu.name,
-                "SelectorMismatch",
+                RefusalReason.SELECTOR_MISMATCH,
                 f"label {expression.key} is {found!r}, class {class_name} selects {expression}",
             )
     return None
@@ -97,7 +122,7 @@ def _size(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
         return None
     return Refusal(
         qpu.name,
-        "TooFewQubits",
+        RefusalReason.TOO_FEW_QUBITS,
         f"{qpu.num_qubits} qubits below the {wanted.min_qubits} needed (class {class_name})",
     )
 
@@ -109,7 +134,7 @@ def _wait(qpu: QPU, wanted: Requirements, class_name: str) -> Refusal | None:
         return None
     return Refusal(
         qpu.name,
-        "WaitTooLong",
+        RefusalReason.WAIT_TOO_LONG,
         f"estimated wait {wait:.0f} s above {limit:.0f} s allowed by class {class_name}",
     )
 
@@ -123,7 +148,7 @@ def _calibration(qpu: QPU, wanted: Requirements, now: datetime, class_name: str)
             return None
         return Refusal(
             qpu.name,
-            "NoCalibration",
+            RefusalReason.NO_CALIBRATION,
             f"reports no calibration, and class {class_name} limits its errors or age",
         )
     return _age(qpu.name, calibration, wanted, now, class_name) or _errors(
@@ -150,7 +175,7 @@ def _age(
         return None
     return Refusal(
         name,
-        "CalibrationTooOld",
+        RefusalReason.CALIBRATION_TOO_OLD,
         f"calibrated {age / 3600:.1f} h ago, above {limit / 3600:.1f} h allowed by class "
         f"{class_name}",
     )
@@ -167,17 +192,19 @@ def _errors(
         if limit is not None and value > limit:
             return Refusal(
                 name,
-                "ErrorTooHigh",
+                RefusalReason.ERROR_TOO_HIGH,
                 f"{label} {value:.1e} above {limit:.1e} allowed by class {class_name}",
             )
     if wanted.max_eplg is None:
         return None
     if calibration.eplg is None:
-        return Refusal(name, "ErrorTooHigh", f"reports no EPLG, and class {class_name} limits it")
+        return Refusal(
+            name, RefusalReason.ERROR_TOO_HIGH, f"reports no EPLG, and class {class_name} limits it"
+        )
     if calibration.eplg > wanted.max_eplg:
         return Refusal(
             name,
-            "ErrorTooHigh",
+            RefusalReason.ERROR_TOO_HIGH,
             f"EPLG {calibration.eplg:.1e} above {wanted.max_eplg:.1e} allowed by class "
             f"{class_name}",
         )

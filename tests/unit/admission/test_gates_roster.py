@@ -17,8 +17,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from kubeqpu.admission.gates.roster import TEXT_SECONDS, WORD_SECONDS, Key, Lift, Note, Roster
+from kubeqpu.admission.gates.roster import TEXT_SECONDS, WORD_SECONDS, Lift, Note, Roster
 from kubeqpu.admission.gates.waiting import (
+    Key,
     Waiting,
     find_grounds,
     lift_patch,

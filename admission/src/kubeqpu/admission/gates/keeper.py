@@ -13,9 +13,16 @@ from functools import partial
 import structlog
 
 from kubeqpu.admission.catalogue import Catalogue
-from kubeqpu.admission.gates.roster import Key, Lift, Note, Roster
+from kubeqpu.admission.gates.roster import Lift, Note, Roster
 from kubeqpu.admission.gates.telemetry import GateTelemetry
 from kubeqpu.admission.gates.waiting import (
+    GATED_SELECTOR,
+    JOB,
+    JOB_SET,
+    PLACES,
+    POD,
+    GatedKind,
+    Key,
     Waiting,
     lift_patch,
     note_patch,
@@ -29,17 +36,13 @@ from kubeqpu.common import names
 from kubeqpu.kube.errors import CONFLICT, NOT_FOUND, APIServerError
 from kubeqpu.kube.events import Regarding, Reporter, write_event
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import EVENTS, JOB_SETS, JOBS, PODS, Manifest, Resource, namespace_of
+from kubeqpu.kube.resources import EVENTS, Manifest, namespace_of
 from kubeqpu.kube.watches import ObjectWatch
 
 FIELD_MANAGER = "kubeqpu-gates"
 LIFTED = "GateLifted"
 
 _LOG = structlog.get_logger(__name__)
-_SELECTOR = f"{names.LABEL_GATED}=true"
-_KINDS = ((PODS, "Pod", "v1"), (JOBS, "Job", "batch/v1"))
-_JOB_SET = (JOB_SETS, "JobSet", f"{JOB_SETS.group}/{JOB_SETS.version}")
-_PLACES = {kind: place for place, kind, _ in (*_KINDS, _JOB_SET)}
 _LIFTS_AT_ONCE = 16
 _NOTES_AT_ONCE = 5
 _NOTE_PERIOD_SECONDS = 0.1
@@ -101,7 +104,7 @@ class GateKeeper:
 
     def tasks(self) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
         """Gives what has to run beside the steps: watches and the writers of lifts."""
-        watches = tuple(self._watch(*kind).run for kind in _KINDS)
+        watches = (self._watch(POD).run, self._watch(JOB).run)
         return (*watches, self._watch_job_sets, self._lift_forever)
 
     async def step(self) -> float:
@@ -148,11 +151,11 @@ class GateKeeper:
             self._changed_at = self._clock()
         self._wake()
 
-    def _watch(self, place: Resource, kind: str, api_version: str) -> ObjectWatch:
-        read = partial(read_waiting, kind, api_version)
+    def _watch(self, kind: GatedKind) -> ObjectWatch:
+        read = partial(read_waiting, kind.name, kind.api_version)
 
         def see_all(manifests: tuple[Manifest, ...]) -> None:
-            self._roster.see_all(kind, map(read, manifests))
+            self._roster.see_all(kind.name, map(read, manifests))
             self._wake()
 
         def see(manifest: Manifest) -> None:
@@ -162,16 +165,16 @@ class GateKeeper:
         def forget(manifest: Manifest) -> None:
             self._roster.forget(read(manifest))
 
-        return ObjectWatch(self._objects, place, see_all, see, forget, _SELECTOR)
+        return ObjectWatch(self._objects, kind.place, see_all, see, forget, GATED_SELECTOR)
 
     async def _watch_job_sets(self) -> None:
-        presence = Presence(self._objects, JOB_SETS)
+        presence = Presence(self._objects, JOB_SET.place)
 
         async def watch() -> None:
             try:
-                await self._watch(*_JOB_SET).run()
+                await self._watch(JOB_SET).run()
             finally:
-                self._roster.see_all("JobSet", ())
+                self._roster.see_all(JOB_SET.name, ())
 
         async with asyncio.TaskGroup() as group:
             group.create_task(presence.run())
@@ -231,7 +234,7 @@ class GateKeeper:
         """Writes; gives None, or the status of the refusal."""
         if not self._is_leader():
             return _NOT_LEADING
-        place = _PLACES[found.kind].within(found.namespace)
+        place = PLACES[found.kind].within(found.namespace)
         try:
             await self._objects.merge(place, found.name, patch, _WRITE_SECONDS)
         except APIServerError as error:

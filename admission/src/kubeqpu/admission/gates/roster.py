@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from kubeqpu.admission.gates.waiting import Look, Waiting, describe, find_grounds, read_word
+from kubeqpu.admission.gates.waiting import Key, Look, Waiting, describe, find_grounds, read_word
 from kubeqpu.admission.outlooks import Ground, Outlook
 from kubeqpu.common.backoff import Backoff
 from kubeqpu.common.requests import PodRequest
@@ -21,8 +21,6 @@ TEXT_SECONDS = 60.0
 # After a conflict the watch tells the object as it is; should it not, it is tried again.
 _UNTOLD_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 5.0
-
-Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Roster:
 
     def see_all(self, kind: str, those: Iterable[Waiting]) -> None:
         """Takes in all objects of a kind."""
-        found = {_key(one): one for one in those}
+        found = {one.key: one for one in those}
         for key in [key for key in self._entries if key[0] == kind and key not in found]:
             self._drop(key)
         for one in found.values():
@@ -97,7 +95,7 @@ class Roster:
 
     def see(self, found: Waiting) -> None:
         """Takes in an object that is new or changed."""
-        key = _key(found)
+        key = found.key
         known = self._entries.get(key)
         if found.over:
             self._drop(key)
@@ -117,7 +115,7 @@ class Roster:
 
     def forget(self, found: Waiting) -> None:
         """Takes in that an object is gone, or carries our label no more."""
-        self._drop(_key(found))
+        self._drop(found.key)
 
     def begin_anew(self) -> None:
         """Judges everything once more, as one who did not write until now has to."""
@@ -183,7 +181,7 @@ class Roster:
             lift: What was handed out.
             status: None if it is written, else the status of the refusal; 0 for no answer.
         """
-        entry = self._entries.get(_key(lift.found))
+        entry = self._entries.get(lift.found.key)
         if entry is None or entry.found.uid != lift.found.uid:
             return
         entry.lifting = False
@@ -197,7 +195,7 @@ class Roster:
         else:
             entry.retry_at = self.clock() + entry.retry.fail()
         if not entry.gone:
-            self._unjudged.add(_key(lift.found))
+            self._unjudged.add(lift.found.key)
 
     def find_retry_seconds(self) -> float | None:
         """Tells after how long something refused is to be judged again; None if nothing is."""
@@ -224,7 +222,7 @@ class Roster:
 
     def end_note(self, note: Note, status: int | None) -> None:
         """Takes in how the write of a note went; see `end_lift`."""
-        entry = self._entries.get(_key(note.found))
+        entry = self._entries.get(note.found.key)
         if entry is None or entry.found.uid != note.found.uid:
             return
         entry.noting = False
@@ -265,7 +263,3 @@ def _is_due(entry: _Entry, now: float) -> bool:
         return True
     same = read_word(entry.found.said) == entry.grounds[0].reason
     return now >= entry.told_at + (TEXT_SECONDS if same else WORD_SECONDS)
-
-
-def _key(found: Waiting) -> Key:
-    return found.kind, found.namespace, found.name

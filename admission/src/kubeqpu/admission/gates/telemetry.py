@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kubeqpu.admission.budgets import BUDGET_SPENT
-from kubeqpu.admission.gates.waiting import MALFORMED
+from kubeqpu.admission.gates.waiting import GATED_KINDS, MALFORMED
 from kubeqpu.admission.outlooks import NO_QPU, UNKNOWN_CLASS
 from kubeqpu.common.names import METRIC_PREFIX
 from kubeqpu.common.placement import RefusalReason
 
-KINDS = ("Pod", "Job", "JobSet")
+KINDS = tuple(kind.name for kind in GATED_KINDS)
 REASONS = (*RefusalReason, NO_QPU, UNKNOWN_CLASS, BUDGET_SPENT, MALFORMED)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

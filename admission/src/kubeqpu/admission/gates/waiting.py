@@ -19,7 +19,17 @@ from kubeqpu.common.requests import (
     read_request,
     texts_at,
 )
-from kubeqpu.kube.resources import Manifest, name_of, namespace_of, uid_of, version_of
+from kubeqpu.kube.resources import (
+    JOB_SETS,
+    JOBS,
+    PODS,
+    Manifest,
+    Resource,
+    name_of,
+    namespace_of,
+    uid_of,
+    version_of,
+)
 
 MALFORMED = "MalformedRequest"
 _LONGEST_TEXT = 1000
@@ -28,6 +38,31 @@ _ENDED_PHASES = ("Succeeded", "Failed")
 _ENDED_CONDITIONS = ("Complete", "Failed", "Completed")
 
 Look = Callable[[PodRequest, str], Outlook]
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class GatedKind:
+    """A kind of objects that may wait at our gate.
+
+    Attributes:
+        name: Its name, such as `Pod`.
+        place: Where its objects are.
+    """
+
+    name: str
+    place: Resource
+
+    @property
+    def api_version(self) -> str:
+        """The version in its objects' heads."""
+        return "/".join(filter(None, (self.place.group, self.place.version)))
+
+
+POD, JOB, JOB_SET = GatedKind("Pod", PODS), GatedKind("Job", JOBS), GatedKind("JobSet", JOB_SETS)
+GATED_KINDS = (POD, JOB, JOB_SET)
+PLACES = {kind.name: kind.place for kind in GATED_KINDS}
+GATED_SELECTOR = f"{names.LABEL_GATED}=true"
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,11 @@ class Waiting:
         """Tells whether it has our gate; the label alone may be left where someone removed it."""
         scheduler = any(gate.get("name") == names.GATE for gate in self.scheduling_gates)
         return scheduler or names.GATE in self.kueue_gates
+
+    @property
+    def key(self) -> Key:
+        """Its kind, namespace and name."""
+        return self.kind, self.namespace, self.name
 
     @property
     def reference(self) -> str:

@@ -86,7 +86,7 @@ async def test_a_busy_stream_ends_when_its_right_does(place: Place) -> None:
 
 
 async def test_a_stream_bridges_a_short_absence_of_the_api_server(tmp_path: Path) -> None:
-    async with serve_place(tmp_path, accepted_seconds=0.2, check_seconds=1.0) as place:
+    async with serve_place(tmp_path, accepted_seconds=0.2, check_seconds=2.0) as place:
         place.server.allow("team-a", *ALL)
         place.coins.by_name["penny"].available.clear()
         async with place.connect(place.server.issue_token("team-a")) as stub:
@@ -100,7 +100,7 @@ async def test_a_stream_bridges_a_short_absence_of_the_api_server(tmp_path: Path
             assert code is UNAVAILABLE
             assert "Try again" in details
             async with place.server:
-                await asyncio.sleep(1.1)
+                await asyncio.sleep(2.1)
                 place.coins.by_name["penny"].available.set()
                 final = await asyncio.wait_for(reading, 10)
                 assert final.state == gateway_pb2.JOB_STATE_SUCCEEDED

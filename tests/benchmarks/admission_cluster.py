@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from kubeqpu.common import api, names
 from kubeqpu.common.requests import object_at, objects_at
+from kubeqpu.kube.connection import spare_lookups
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import JOBS, QPUS, WORKLOADS, Manifest, name_of, version_of
 from tests.benchmarks.scheduler_cluster import in_parallel
@@ -190,11 +191,9 @@ class Bench:
 
     async def clear(self) -> None:
         """Deletes all Jobs and their Workloads, as the garbage collector would."""
-        for kind in ("jobs", "workloads.kueue.x-k8s.io"):
-            await asyncio.to_thread(
-                self.cluster.kubectl, "delete", kind, "--all", f"--namespace={NAMESPACE}",
-                "--wait=false", seconds=120,
-            )  # fmt: skip
+        for kind in (JOBS, WORKLOADS):
+            path = kind.within(NAMESPACE).path()
+            await asyncio.to_thread(self.cluster.kubectl, "delete", f"--raw={path}", seconds=120)
         await self._until(lambda: not self._there, 120)
 
 
@@ -265,6 +264,7 @@ async def serve_bench() -> AsyncIterator[Bench]:
                 configuration = client.Configuration()
                 path = str(cluster.kubeconfig)
                 await config.load_kube_config(path, client_configuration=configuration)
+                spare_lookups(configuration)
                 async with client.ApiClient(configuration) as api_client:
                     bench = Bench(ObjectsAPI(api_client, "bench"), cluster)
                     watching = asyncio.create_task(bench.watch())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -32,8 +33,9 @@ def testbed() -> Iterator[E2ECluster]:
 @pytest.fixture
 def namespace(testbed: E2ECluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, in which workflows may run and which is deleted after it."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:50]
-    name = f"e2e-{name}".strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:45]
+    # That of a try before may still be about to go.
+    name = f"e2e-{name.strip('-')}-{secrets.token_hex(2)}"
     apply(
         testbed,
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},

@@ -27,7 +27,9 @@ OTHER = {"fake-fez": "fake-torino", "fake-torino": "fake-fez", "aer": "fake-fez"
 PLUGIN = "kubeqpu-device-plugin"
 STATEFUL_SET = GATEWAY_POD.removesuffix("-0")
 _REPORT_SECONDS = 15.0
-DENIED = grpc.StatusCode.PERMISSION_DENIED
+# Until a device plugin is connected to a gateway that has just started.
+_UNCERTAIN_SECONDS = 30.0
+DENIED, UNAVAILABLE = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE
 
 _FAKE = {"provider": "fake", "slots": 6, "slotPlacement": "Spread"}
 _QPUS = {
@@ -235,16 +237,23 @@ class Caller:
     def may_use(self, token: str, qpu: str) -> bool:
         """Tells whether a token is good for a QPU.
 
+        As our client does, it asks again while the gateway cannot know, such as after a restart.
+
         Raises:
             grpc.RpcError: If the gateway answers anything but a job or a refusal.
         """
-        try:
-            self.submit(token, qpu)
-        except grpc.RpcError as error:
-            if error.code() is DENIED:
-                return False
-            raise
-        return True
+        ends_at = time.monotonic() + _UNCERTAIN_SECONDS
+        while True:
+            try:
+                self.submit(token, qpu)
+            except grpc.RpcError as error:
+                if error.code() is DENIED:
+                    return False
+                if error.code() is not UNAVAILABLE or time.monotonic() > ends_at:
+                    raise
+                time.sleep(0.5)
+            else:
+                return True
 
     def sync(self, token: str, node: str, holders: Mapping[str, str]) -> slots_pb2.SyncResponse:
         """Reports holders, pods of the default namespace by slot; returns the first answer.

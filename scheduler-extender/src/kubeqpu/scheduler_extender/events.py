@@ -1,6 +1,8 @@
 """Tells people by Events where pods were placed and why."""
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import structlog
 
@@ -8,32 +10,47 @@ from kubeqpu.kube.errors import APIServerError
 from kubeqpu.kube.events import Regarding, Reporter, write_event
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import EVENTS, Manifest
+from kubeqpu.scheduler_extender.activity import Activity
 from kubeqpu.scheduler_extender.telemetry import Telemetry
 
 _LOG = structlog.get_logger(__name__)
 
-MOST_WAITING = 1000
+MOST_WAITING = 4000
+# Placing pods comes first; so long, telling about them may wait for it.
+LONGEST_DELAY_SECONDS = 5.0
 REASON = "Placed"
 CONTROLLER = "kubeqpu.io/scheduler-extender"
 
 
 class EventQueue:
-    """Writes Events in the background; what comes faster than it can be written is given up.
+    """Writes Events while the scheduler rests, or when they have waited for long.
+
+    What comes faster than it can be written is given up.
 
     Args:
         objects: The API server.
         telemetry: Counts Events.
+        activity: Tells whether the scheduler rests.
         instance: Name of this pod.
         most: How many may wait.
+        clock: Monotonic seconds.
     """
 
     def __init__(
-        self, objects: ObjectsAPI, telemetry: Telemetry, instance: str, most: int = MOST_WAITING
+        self,
+        objects: ObjectsAPI,
+        telemetry: Telemetry,
+        activity: Activity,
+        instance: str,
+        most: int = MOST_WAITING,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objects = objects
         self._telemetry = telemetry
         self._reporter = Reporter(CONTROLLER, instance)
-        self._queue: asyncio.Queue[Manifest] = asyncio.Queue(most)
+        self._activity = activity
+        self._clock = clock
+        self._queue: asyncio.Queue[tuple[Manifest, float]] = asyncio.Queue(most)
 
     def tell(self, namespace: str, name: str, uid: str, sentence: str) -> None:
         """Tells about a pod; never waits.
@@ -52,15 +69,16 @@ class EventQueue:
             note=sentence,
         )
         try:
-            self._queue.put_nowait(event)
+            self._queue.put_nowait((event, self._clock() + LONGEST_DELAY_SECONDS))
         except asyncio.QueueFull:
             self._telemetry.count_event(written=False)
 
     async def run(self) -> None:
         """Writes until cancelled; no error ends it."""
         while True:
-            event = await self._queue.get()
+            event, due = await self._queue.get()
             try:
+                await self._activity.rest(until=due)
                 await self._write(event)
             finally:
                 self._queue.task_done()

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from kubeqpu.scheduler_extender import wire
+from kubeqpu.scheduler_extender.activity import Activity
 from kubeqpu.scheduler_extender.binding import Binder
 from kubeqpu.scheduler_extender.errors import (
     LargeRequestError,
@@ -39,6 +40,7 @@ class Server:
         placements: Decides.
         binder: Binds.
         telemetry: Counts requests.
+        activity: Told of every request.
         timeout_seconds: How long a request may take to arrive.
     """
 
@@ -47,11 +49,13 @@ class Server:
         placements: Placements,
         binder: Binder,
         telemetry: Telemetry,
+        activity: Activity,
         timeout_seconds: float,
     ) -> None:
         self._placements = placements
         self._binder = binder
         self._telemetry = telemetry
+        self._activity = activity
         self._timeout_seconds = timeout_seconds
 
     @asynccontextmanager
@@ -83,6 +87,7 @@ class Server:
 
     def _handler(self, verb: str, answer: Callable[[bytes], Awaitable[bytes]]) -> _Handler:
         async def handle(request: web.Request) -> web.Response:
+            self._activity.note()
             began: float | None = None
             try:
                 body = await self._receive(request)

@@ -14,6 +14,7 @@ from kubeqpu.common.serve import until_stopped
 from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.probes import find_nothing, serve_probes
+from kubeqpu.scheduler_extender.activity import Activity
 from kubeqpu.scheduler_extender.binding import Binder
 from kubeqpu.scheduler_extender.cache import Cache
 from kubeqpu.scheduler_extender.events import EventQueue
@@ -85,10 +86,11 @@ async def serve_extender(
     objects = ObjectsAPI(api_client, FIELD_MANAGER)
     cache = Cache(objects, telemetry, settings.silence_seconds, settings.outage_seconds)
     placements = Placements(cache, telemetry, settings.best_nodes)
-    events = EventQueue(objects, telemetry, settings.pod_name)
+    activity = Activity()
+    events = EventQueue(objects, telemetry, activity, settings.pod_name)
     binder = Binder(objects, placements, events, telemetry, settings.bind_timeout_seconds)
     waker = Waker(objects, placements.wakeups, cache.changed, telemetry)
-    server = Server(placements, binder, telemetry, settings.request_timeout_seconds)
+    server = Server(placements, binder, telemetry, activity, settings.request_timeout_seconds)
     telemetry.follow(
         {
             "cache_age": cache.age_seconds,

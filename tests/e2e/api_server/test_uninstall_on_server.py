@@ -1,4 +1,4 @@
-"""What an uninstall takes off the nodes, on a real API server, while the controller still runs.
+"""What an uninstall takes off nodes and off what waits, on a real API server with its controller.
 
 There is no node that runs the Job's pod: the test runs its command with its rights, and says how
 the pod ended.
@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from kubeqpu.common import api
+from kubeqpu.common import api, names
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
 from tests.e2e.api_server.controller import ACCOUNT, NAMESPACE, Controller, make_kubeconfig, start
 from tests.e2e.api_server.labels import FEZ, OWN, labels, put_node, put_qpu, report_slots
 from tests.e2e.api_server.server import APIServer
+from tests.e2e.api_server.waiting import LICENCE, create, gated_job, gated_pod, list_waiting
 from tools import chart
 
 CLEANUP = "kubeqpu-cleanup"
-IN = f"--namespace={NAMESPACE}"
+IN, LAB = f"--namespace={NAMESPACE}", "--namespace=lab"
 HOOK_KINDS = "serviceaccounts,roles,rolebindings,jobs,pods"
 
 
@@ -48,24 +49,44 @@ def begin_uninstall(server: APIServer, pool: ThreadPoolExecutor) -> tuple["Futur
     return said, find()[0]
 
 
+def waits_for(server: APIServer, name: str) -> str:
+    annotations = server.get(name, LAB)["metadata"].get("annotations", {})
+    return str(annotations.get(names.ANNOTATION_WAITING_FOR, ""))
+
+
 def left(server: APIServer) -> list[str]:
     found = server.kubectl("get", HOOK_KINDS, IN, "--output=name").split()
     found += server.kubectl("get", "clusterroles,clusterrolebindings", "--output=name").split()
     return [name for name in found if CLEANUP in name]
 
 
-def test_labels_go_for_good_while_the_controller_still_runs(
-    release: APIServer, tmp_path: Path, launch_as: Callable[[str, str], Controller]
+@pytest.fixture
+def lab(server: APIServer) -> Iterator[str]:
+    server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}})
+    server.kubectl("wait", "--for=create", "serviceaccount/default", LAB)
+    yield "lab"
+    server.kubectl("delete", "pods", "--all", LAB, "--grace-period=0", "--force")
+    server.kubectl("delete", "namespace/lab", "--timeout=60s")
+
+
+def test_labels_and_gates_go_for_good_while_the_controller_still_runs(
+    release: APIServer, lab: str, tmp_path: Path, launch_as: Callable[[str, str], Controller]
 ) -> None:
     one = launch_as("one", make_kubeconfig(release, ACCOUNT))
     put_qpu(release, "fez", a=1)
     wait_until(lambda: labels(release, "a") == OWN | FEZ, "labels", seconds=20)
+    create(release, gated_pod("p", LICENCE), gated_job("j"))
+    wait_until(lambda: "NotReady" in waits_for(release, "pod/p"), "a note", seconds=20)
     with ThreadPoolExecutor(1) as pool:
         said, pod = begin_uninstall(release, pool)
+        assert len(list_waiting(release)) == 2
         account = release.get(pod, IN)["spec"]["serviceAccountName"]
         cleanup = start("cleanup", make_kubeconfig(release, account), tmp_path / "cleanup.log")
         assert cleanup.wait(timeout=60) == 0, (tmp_path / "cleanup.log").read_text()
         assert labels(release, "a") == OWN
+        assert list_waiting(release) == []
+        assert release.get("pod/p", LAB)["spec"]["schedulingGates"] == [{"name": LICENCE}]
+        assert waits_for(release, "pod/p") == waits_for(release, "job/j") == ""
         # Whatever the controller still sees, it writes nothing.
         report_slots(release, "fez", a=3)
         put_qpu(release, "other", a=1)

@@ -192,6 +192,27 @@ class Fleet:
                         break
         return sorted(bound.values())
 
+    async def await_explained(self, seconds: float) -> float:
+        """Waits until every pod carries its explanation; gives the seconds that took.
+
+        Raises:
+            TimeoutError: If not all were explained in time.
+        """
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(seconds):
+            while True:
+                pods = await self.objects.list(PODS.within(NAMESPACE), seconds=60)
+                if all(map(is_explained, pods.items)):
+                    return asyncio.get_running_loop().time() - began
+                await asyncio.sleep(0.25)
+
+
+def is_explained(pod: Manifest) -> bool:
+    """Tells whether a pod carries an explanation."""
+    metadata = pod["metadata"]
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and names.ANNOTATION_PLACEMENT in annotations
+
 
 @asynccontextmanager
 async def serve_fleet(nodes: int, qpus: int) -> AsyncIterator[Fleet]:

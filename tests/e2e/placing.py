@@ -191,6 +191,15 @@ class Placing:
         )  # fmt: skip
         return self.pods(namespace)
 
+    def wait_for_placements(self, namespace: str, seconds: float) -> dict[str, dict[str, Any]]:
+        """Waits until every pod has a node and says why; returns the pods by name."""
+        self.wait_for_nodes(namespace, seconds)
+        wait_until(
+            lambda: all(map(is_explained, self.pods(namespace).values())),
+            "every pod to be explained", seconds=seconds,
+        )  # fmt: skip
+        return self.pods(namespace)
+
     def count_events(self, namespace: str, reason: str) -> Counter[str]:
         """Counts Events of one reason by pod, each as often as it came."""
         found = Counter[str]()
@@ -231,6 +240,11 @@ def quality_of(qpu: api.QPU) -> tuple[bool, float]:
 def uid_of(pod: dict[str, Any]) -> str:
     """Reads a pod's uid."""
     return str(pod["metadata"]["uid"])
+
+
+def is_explained(pod: dict[str, Any]) -> bool:
+    """Tells whether a pod says why it is where it is."""
+    return ANNOTATION_PLACEMENT in pod["metadata"].get("annotations", {})
 
 
 def placement_of(pod: dict[str, Any]) -> dict[str, Any]:

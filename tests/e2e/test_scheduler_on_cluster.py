@@ -21,6 +21,7 @@ from tests.e2e.placing import (
     Placing,
     Seen,
     decided_at,
+    is_explained,
     make_state,
     placement_of,
     quality_of,
@@ -92,7 +93,7 @@ def test_placements_follow_the_weights_of_the_class(placing: Placing, namespace:
     wanted = {"hasty": FEZ, "even": MARRAKESH, "careful": TORINO}
     for name in wanted:
         placing.create(namespace, *(f"{name}-{number}" for number in range(4)), class_name=name)
-    for name, pod in placing.wait_for_nodes(namespace, 20).items():
+    for name, pod in placing.wait_for_placements(namespace, 20).items():
         qpu = wanted[name.partition("-")[0]]
         assert pod["spec"]["nodeName"] == NODE_OF[qpu], placement_of(pod)
         told = placement_of(pod)
@@ -148,7 +149,7 @@ def test_a_worse_qpu_is_avoided(placing: Placing, namespace: str, worse: dict[st
         driven.result()
         create(2.5)
         changed_at = first_worse(seen)
-        pods = placing.wait_for_nodes(namespace, 20).values()
+        pods = placing.wait_for_placements(namespace, 20).values()
     by_fez = sorted(decided_at(pod) for pod in pods if placement_of(pod)["qpu"] == FEZ)
     after = [pod for pod in pods if decided_at(pod) > changed_at]
     last = by_fez[-1] - changed_at
@@ -188,7 +189,7 @@ def test_refused_pods_go_on_when_a_qpu_gets_better(placing: Placing, namespace: 
     )  # fmt: skip
     with watched(placing.url, f"/apis/{api.API_VERSION}/qpus") as qpus:
         placing.drive({TORINO: make_state(0)})
-        pods = placing.wait_for_nodes(namespace, 20).values()
+        pods = placing.wait_for_placements(namespace, 20).values()
     better_at = next(
         one.at
         for one in qpus
@@ -243,8 +244,8 @@ def test_without_the_extender_pods_wait_and_others_do_not(placing: Placing, name
     )
     (other, waits) = (placing.pods(namespace)[key] for key in ("other", "waits"))
     assert "nodeName" not in waits["spec"], "no extender, and yet a node"
-    pods = placing.wait_for_nodes(namespace, 40)
-    bound_after = decided_at(pods["waits"]) - killed_at
+    wait_until(lambda: is_explained(placing.pods(namespace)["waits"]), "the pod", seconds=40)
+    bound_after = decided_at(placing.pods(namespace)["waits"]) - killed_at
     again = status_of(read(placing.slots.testbed, "pod", name, where), EXTENDER)
     print(f"placed {bound_after:.1f} s after the extender was killed; {other['spec']['nodeName']}")
     assert again["restartCount"] == restarts + 1
@@ -284,6 +285,7 @@ def test_no_slot_is_given_twice_while_extender_and_scheduler_are_killed(
         (uid_of(one.object), node) for one in seen if (node := one.object["spec"].get("nodeName"))
     }
     assert len(nodes) == len(dict(nodes)) == pods
+    placing.wait_for_placements(namespace, 60)
     assert max(placing.count_events(namespace, "Placed").values()) == 1
     assert {node for _, node in nodes} == set(NODE_OF.values())
     assert killer.counts[EXTENDER] >= 1

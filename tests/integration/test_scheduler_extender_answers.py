@@ -1,12 +1,9 @@
 """What the scheduler is answered, over HTTP and in its own words."""
 
-import json
-
 from kubeqpu.common.names import RESOURCE_CPU_SIMULATOR, RESOURCE_QPU
 from tests.support.extender_objects import class_object, pod_object, qpu_object
 from tests.support.extender_stand import Stand, extender, until_true
 from tests.support.object_server import ObjectServer
-from tests.support.registration import until
 
 NODES = ["n-1", "n-2", "n-3", "n-4"]
 
@@ -119,65 +116,3 @@ async def test_changes_count_from_the_next_decision_on() -> None:
         await until_true(lambda: best_is("n-2"), seconds=1)
         server.delete("qpus", "slow")
         await until_true(lambda: best_is("n-1"), seconds=1)
-
-
-async def test_a_bound_pod_carries_its_explanation_and_people_are_told() -> None:
-    server = three_qpus()
-    pod = server.put("pods", pod_object())
-    async with extender(server) as stand:
-        chosen = (await stand.filter(pod, NODES))["NodeNames"]
-        # What was decided is explained, not what holds when the pod is bound.
-        server.delete("qpus", "quick")
-        assert await stand.bind(pod, chosen[0]) == ""
-        bound = server.objects[("pods", "bell")]
-        assert bound["spec"]["nodeName"] == "n-1"
-        told = json.loads(bound["metadata"]["annotations"]["kubeqpu.io/placement"])
-        assert (told["node"], told["qpu"], told["class"]) == ("n-1", "quick", "standard")
-        assert (told["considered"], told["passing"]) == (4, 3)
-        assert told["runnerUp"]["qpu"] == "noisy"
-        assert told["score"] > told["runnerUp"]["score"] > 0
-        assert set(told["parts"]) == {"wait", "fidelity", "freshness", "utilisation"}
-        assert told["dataAgeSeconds"] < 10
-        assert told["calibrationAgeSeconds"] < 60
-        assert "decidedAnew" not in told
-        await until(lambda: any(key[0] == "events" for key in server.objects))
-        event = next(item for key, item in server.objects.items() if key[0] == "events")
-        assert event["reason"] == "Placed"
-        assert event["regarding"]["uid"] == "uid-bell"
-        assert "QPU quick on node n-1 scored" in event["note"]
-        assert "ahead of QPU noisy on node n-3" in event["note"]
-        refused = await stand.bind(pod, "n-2")
-        assert "already assigned" in refused
-
-
-async def test_a_decision_lost_in_a_restart_is_made_up_for_and_says_so() -> None:
-    server = three_qpus()
-    pod = server.put("pods", pod_object())
-    plain = server.put("pods", pod_object("plain", resources={"cpu": "1"}))
-    async with extender(server) as stand:
-        assert await stand.bind(pod, "n-2") == ""
-        assert await stand.bind(plain, "n-4") == ""
-        metrics = await stand.metrics()
-        gone = await stand.bind(pod_object("gone"), "n-1")
-    told = json.loads(
-        server.objects[("pods", "bell")]["metadata"]["annotations"]["kubeqpu.io/placement"]
-    )
-    assert told["decidedAnew"] is True
-    assert told["qpu"] == "slow"
-    bound = server.objects[("pods", "plain")]
-    assert bound["spec"]["nodeName"] == "n-4"
-    assert "kubeqpu.io/placement" not in bound["metadata"]["annotations"]
-    assert metrics['binds_total{result="bound_anew"}'] == 1
-    assert metrics['binds_total{result="bound_plainly"}'] == 1
-    assert "gone is not there any more" in gone
-
-
-async def test_a_pod_that_was_made_again_is_not_bound_in_the_place_of_the_first() -> None:
-    server = three_qpus()
-    first = pod_object()
-    second = pod_object()
-    second["metadata"]["uid"] = "uid-of-the-second"
-    server.put("pods", second)
-    async with extender(server) as stand:
-        assert "is not there any more" in await stand.bind(first, "n-1")
-    assert "nodeName" not in server.objects[("pods", "bell")]["spec"]

@@ -28,7 +28,7 @@ async def still_serves(stand: Stand) -> None:
 
 async def test_malformed_arguments_are_told_in_one_sentence() -> None:
     async with extender(one_qpu()) as stand:
-        for verb in ("filter", "prioritize", "preempt", "bind"):
+        for verb in ("filter", "prioritize", "preempt"):
             for body in (b"", b"{", b"[1]", b'{"Pod":3,"NodeNames":{}}', b"\x00" * 100):
                 status, text = await stand.post(verb, body)
                 assert status == 400

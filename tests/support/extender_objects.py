@@ -134,15 +134,3 @@ def preempt_args(pod: Object, nodes: Sequence[str]) -> bytes:
     }
     content = {"Pod": pod, "NodeNameToVictims": None, "NodeNameToMetaVictims": victims}
     return json.dumps(content).encode() + b"\n"
-
-
-def bind_args(pod: Object, node: str) -> bytes:
-    """Writes what it sends to bind."""
-    metadata = pod["metadata"]
-    content = {
-        "PodName": metadata["name"],
-        "PodNamespace": metadata["namespace"],
-        "PodUID": metadata["uid"],
-        "Node": node,
-    }
-    return json.dumps(content).encode() + b"\n"

@@ -11,9 +11,10 @@ from typing import Any
 
 import aiohttp
 
+from kubeqpu.common.names import ANNOTATION_PLACEMENT
 from kubeqpu.scheduler_extender.service import Ports, serve_extender
 from kubeqpu.scheduler_extender.settings import ExtenderSettings
-from tests.support.extender_objects import Object, args, bind_args, preempt_args
+from tests.support.extender_objects import Object, args, preempt_args
 from tests.support.object_server import ObjectServer
 
 
@@ -49,9 +50,14 @@ class Stand:
     async def preempt(self, pod: Object, nodes: Sequence[str]) -> Any:
         return await self.ask("preempt", preempt_args(pod, nodes))
 
-    async def bind(self, pod: Object, node: str) -> str:
-        found = await self.ask("bind", bind_args(pod, node))
-        return str(found["Error"])
+    async def explanation(self, pod: str, seconds: float = 10.0) -> Any:
+        """Waits until a pod carries an explanation, and reads it."""
+
+        async def explained() -> bool:
+            return ANNOTATION_PLACEMENT in annotations_of(self.server, pod)
+
+        await until_true(explained, seconds)
+        return json.loads(annotations_of(self.server, pod)[ANNOTATION_PLACEMENT])
 
     async def readiness(self) -> tuple[int, str]:
         async with self.session.get(f"http://127.0.0.1:{self.ports.health}/readyz") as reply:
@@ -81,6 +87,12 @@ async def extender(server: ObjectServer, **settings: Any) -> AsyncIterator[Stand
         if server.answer is None:
             await until_ready(stand)
         yield stand
+
+
+def annotations_of(server: ObjectServer, pod: str) -> Object:
+    """Reads a pod's annotations."""
+    found: Object = server.objects[("pods", pod)]["metadata"].get("annotations", {})
+    return found
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> float:

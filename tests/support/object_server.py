@@ -40,7 +40,7 @@ class ObjectServer:
         self.gone = 0
         self.gone_by_status = False
         self._versions = itertools.count(100)
-        self._watches: dict[asyncio.Queue[Object | None], tuple[str, str]] = {}
+        self._watches: dict[asyncio.Queue[Object | None], tuple[str, str, str]] = {}
         # What changed; a watch begins after the version that it names.
         self._history: deque[_Change] = deque(maxlen=10_000)
 
@@ -66,6 +66,11 @@ class ObjectServer:
     def get(self, plural: str, name: str) -> Object | None:
         """Gives an object, or None."""
         return self.objects.get((plural, name))
+
+    def bind(self, pod: str, node: str) -> Object:
+        """Gives a pod a node, as a scheduler does."""
+        found = self.objects[("pods", pod)]
+        return self.put("pods", {**found, "spec": {**found["spec"], "nodeName": node}})
 
     def drop_watches(self) -> None:
         """Ends all watches, as a server that restarts does."""
@@ -118,7 +123,7 @@ class ObjectServer:
             parts = parts[2:]
         plural, name, *rest = [*parts, ""] if len(parts) == 1 else parts
         if request.method == "POST":
-            return await self._create(request, plural, name, rest)
+            return await self._create(request, plural)
         if not name:
             return await self._list(request, plural)
         if request.content_type == "application/merge-patch+json":
@@ -156,47 +161,30 @@ class ObjectServer:
             made = self.put(plural, made)
         return web.json_response(made, status=200 if old else 201)
 
-    async def _create(
-        self, request: web.Request, plural: str, name: str, rest: list[str]
-    ) -> web.Response:
+    async def _create(self, request: web.Request, plural: str) -> web.Response:
         sent = json.loads(await request.text())
-        if rest == ["binding"]:
-            return self._bind(name, sent)
         if self.get(plural, sent["metadata"]["name"]) is not None:
             return _refuse(409, f"{sent['metadata']['name']} already exists")
         return web.json_response(self.put(plural, sent), status=201)
-
-    def _bind(self, name: str, binding: Object) -> web.Response:
-        pod = self.get("pods", name)
-        if pod is None:
-            return _refuse(404, f"{name} not found")
-        if binding["metadata"]["uid"] != pod["metadata"]["uid"]:
-            return _refuse(409, "Precondition failed: UID in precondition")
-        if pod["spec"].get("nodeName"):
-            return _refuse(409, f"pod {name} is already assigned to node")
-        annotations = pod["metadata"].get("annotations", {}) | binding["metadata"]["annotations"]
-        metadata = {**pod["metadata"], "annotations": annotations}
-        spec = {**pod["spec"], "nodeName": binding["target"]["name"]}
-        self.put("pods", {**pod, "metadata": metadata, "spec": spec})
-        return web.json_response({"kind": "Status", "status": "Success"}, status=201)
 
     async def _merge(self, request: web.Request, plural: str, name: str) -> web.Response:
         found = self.get(plural, name)
         if found is None:
             return _refuse(404, f"{name} not found")
         patch = json.loads(await request.text())
-        version = patch.get("metadata", {}).get("resourceVersion")
-        if version not in (None, found["metadata"]["resourceVersion"]):
-            return _refuse(409, "the object has been modified; please apply your changes")
+        for key in ("resourceVersion", "uid"):
+            sent = patch.get("metadata", {}).get(key)
+            if sent not in (None, found["metadata"][key]):
+                return _refuse(409, f"Precondition failed: {key}")
         return web.json_response(self.put(plural, _merged(found, patch)))
 
     async def _list(self, request: web.Request, plural: str) -> web.StreamResponse:
-        selector = request.query.get("labelSelector", "")
+        chosen = (request.query.get("labelSelector", ""), request.query.get("fieldSelector", ""))
         if request.query.get("watch") != "true":
             items = [
                 found
                 for key, found in self.objects.items()
-                if key[0] == plural and _is_selected(found, selector)
+                if key[0] == plural and _is_selected(found, *chosen)
             ]
             version = str(next(self._versions))
             return web.json_response({"items": items, "metadata": {"resourceVersion": version}})
@@ -209,10 +197,10 @@ class ObjectServer:
         queue: asyncio.Queue[Object | None] = asyncio.Queue()
         since = int(request.query.get("resourceVersion") or 0)
         for change in self._history:
-            told_then = change.describe(plural, selector)
+            told_then = change.describe(plural, *chosen)
             if told_then is not None and change.version > since:
                 queue.put_nowait(told_then)
-        self._watches[queue] = (plural, selector)
+        self._watches[queue] = (plural, *chosen)
         response = web.StreamResponse()
         try:
             await response.prepare(request)
@@ -244,23 +232,32 @@ class _Change:
     def version(self) -> int:
         return int((self.after or self.last or {})["metadata"]["resourceVersion"])
 
-    def describe(self, plural: str, selector: str) -> Object | None:
+    def describe(self, plural: str, labels: str, fields: str) -> Object | None:
         """Tells it to a watch: what is selected no more is deleted for it."""
         if plural != self.plural:
             return None
-        was = self.before is not None and _is_selected(self.before, selector)
-        now = self.after is not None and _is_selected(self.after, selector)
+        was = self.before is not None and _is_selected(self.before, labels, fields)
+        now = self.after is not None and _is_selected(self.after, labels, fields)
         if not was and not now:
             return None
         kind = "DELETED" if not now else "MODIFIED" if was else "ADDED"
         return {"type": kind, "object": self.after or self.last}
 
 
-def _is_selected(found: Object, selector: str) -> bool:
-    """Tells whether labels fit a selector of the form `key=value,...`."""
-    labels = found["metadata"].get("labels", {})
-    parts = (part.partition("=") for part in selector.split(",") if part)
-    return all(labels.get(key) == value for key, _, value in parts)
+def _is_selected(found: Object, labels: str, fields: str) -> bool:
+    """Tells whether an object fits: labels `key=value,...`, fields `path=value,path!=value,...`."""
+    own = found["metadata"].get("labels", {})
+    parts = (part.partition("=") for part in labels.split(",") if part)
+    if not all(own.get(key) == value for key, _, value in parts):
+        return False
+    for part in filter(None, fields.split(",")):
+        path, _, value = part.partition("=")
+        there: Any = found
+        for key in path.removesuffix("!").split("."):
+            there = there.get(key, {})
+        if (str(there or "") == value) is path.endswith("!"):
+            return False
+    return True
 
 
 def _merged(old: Object, patch: Object) -> Object:

@@ -192,9 +192,14 @@ def test_it_places_pods_and_says_why(server: APIServer, pod: Pod) -> None:
     wait_until(pod.is_ready, "both to be ready", seconds=60)
     ask(server, "placed")
     wait_until(lambda: read(server, "placed")["spec"].get("nodeName"), "the pod", seconds=30)
-    found = read(server, "placed")
-    assert found["spec"]["nodeName"] == "good"
-    placement = json.loads(found["metadata"]["annotations"][ANNOTATION_PLACEMENT])
+    assert read(server, "placed")["spec"]["nodeName"] == "good"
+
+    def told() -> str:
+        annotations = read(server, "placed")["metadata"].get("annotations", {})
+        return str(annotations.get(ANNOTATION_PLACEMENT, ""))
+
+    wait_until(told, "the explanation", seconds=10)
+    placement = json.loads(told())
     assert (placement["node"], placement["qpu"]) == ("good", "fez")
     wait_until(
         lambda: "Placed" in server.kubectl("get", "events", "--namespace=default"),
@@ -258,8 +263,8 @@ def test_the_documented_stanza_asks_the_same_about_our_resources_alone(
 ) -> None:
     (stanza,) = documented_extenders()
     assert [item["name"] for item in stanza.pop("managedResources")] == list(RESOURCES)
-    asked, binder = yaml.safe_load(rendered("ConfigMap")["data"]["config.yaml"])["extenders"]
-    assert stanza == {**binder, **asked, "httpTimeout": stanza["httpTimeout"]}
+    (asked,) = yaml.safe_load(rendered("ConfigMap")["data"]["config.yaml"])["extenders"]
+    assert stanza == {**asked, "httpTimeout": stanza["httpTimeout"]}
     # The real program takes it.
     other = Pod(server, pod.kubeconfig, tmp_path, documented_extenders())
     try:

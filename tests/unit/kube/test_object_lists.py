@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import PODS, name_of
+from kubeqpu.kube.resources import PODS, Selection, name_of
 from tests.support.object_server import ObjectServer
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -30,14 +30,20 @@ async def test_all_pages_are_one_list_of_its_first_moment() -> None:
     asked: list[Any] = []
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append((request.query.get("continue"), request.query["labelSelector"]))
+        selectors = (request.query["labelSelector"], request.query["fieldSelector"])
+        asked.append((request.query.get("continue"), *selectors))
         return web.json_response(pages[len(asked) - 1])
 
     async with server.serve(answering(answer)) as client:
-        found = await ObjectsAPI(client, "test").list(PODS, "a=b")
-    assert [name_of(item) for item in found.items] == ["a", "b"]
-    assert found.resource_version == "7"
-    assert asked == [(None, "a=b"), ("second", "a=b")]
+        objects = ObjectsAPI(client, "test")
+        found = await objects.list(PODS, Selection("a=b", "c!="))
+        assert [name_of(item) for item in found.items] == ["a", "b"]
+        assert found.resource_version == "7"
+        assert asked == [(None, "a=b", "c!="), ("second", "a=b", "c!=")]
+        asked.clear()
+        second = Selection("a=b", "c!=", lambda item: name_of(item) == "b")
+        few = await objects.list(PODS, second)
+        assert [name_of(item) for item in few.items] == ["b"]
 
 
 async def test_of_a_reduced_kind_lists_and_watches_ask_for_the_metadata() -> None:

@@ -14,6 +14,7 @@ from kubeqpu.scheduler_extender.explanation import (
     decide_anew,
     explain,
     keep_decision,
+    narrow,
 )
 from kubeqpu.scheduler_extender.fleet import Fleet
 from kubeqpu.scheduler_extender.qpus import SeenQPU
@@ -70,6 +71,19 @@ def test_a_runner_up_is_known_even_where_it_was_not_among_the_best() -> None:
     assert told(explain(decision, decision.choices[0].node))["runnerUp"]["qpu"] == "slow"
 
 
+def test_a_narrowed_decision_explains_the_same() -> None:
+    quick = seen_qpu("quick", {"n-1": True, "n-2": True})
+    nodes = [f"n-{number}" for number in range(1, 5)]
+    found = tables(quick, seen_qpu("slow", {"n-3": True, "n-4": True}, wait=600))
+    decision = decide(found, nodes)
+    for node in nodes:
+        narrowed = narrow(decision, node)
+        assert narrowed is not None
+        assert len(narrowed.choices) == 2
+        assert explain(narrowed, node) == explain(decision, node)
+    assert narrow(decision, "n-5") is None
+
+
 def test_a_worse_node_says_what_it_is_behind() -> None:
     found = tables(seen_qpu("quick", {"n-1": True}), seen_qpu("slow", {"n-2": True}, wait=60))
     explanation = explain(decide(found, ["n-1", "n-2"]), "n-2")
@@ -101,4 +115,4 @@ def test_what_was_not_decided_is_not_explained() -> None:
     anew = explain(decide_anew(found, "n-1", LATER), "n-1")
     assert told(anew)["decidedAnew"] is True
     assert anew is not None
-    assert "judged again" in anew.sentence
+    assert "judged after it was bound" in anew.sentence

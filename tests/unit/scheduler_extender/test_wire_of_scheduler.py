@@ -12,7 +12,7 @@ from kubeqpu.common.placement import CircuitShape
 from kubeqpu.scheduler_extender import wire
 from kubeqpu.scheduler_extender.errors import MalformedRequestError
 from kubeqpu.scheduler_extender.questions import Demand, Question, read_questions
-from tests.support.extender_objects import args, bind_args, pod_object, preempt_args
+from tests.support.extender_objects import args, pod_object, preempt_args
 
 QPU, CPU = "kubeqpu.io/qpu", "kubeqpu.io/cpu-simulator"
 
@@ -32,7 +32,6 @@ def test_a_request_is_read_as_the_scheduler_sends_it() -> None:
     assert found.pod.annotations == {"kubeqpu.io/class": "precise"}
     assert wire.parse_request(args(pod, None)).nodes == []
     assert set(wire.parse_preempt(preempt_args(pod, ["n-1"])).victims) == {"n-1"}
-    assert wire.parse_bind(bind_args(pod, "n-1")).node == "n-1"
 
 
 def test_resources_of_all_containers_count() -> None:
@@ -63,13 +62,11 @@ def test_what_makes_no_sense_is_told(body: bytes, words: str) -> None:
         wire.parse_request(body)
 
 
-def test_preempt_and_bind_tell_as_well() -> None:
+def test_preempt_tells_as_well() -> None:
     with pytest.raises(MalformedRequestError, match="nodeCacheCapable: true"):
         wire.parse_preempt(b'{"Pod":{},"NodeNameToVictims":{"n-1":{}}}')
     with pytest.raises(MalformedRequestError, match="no object"):
         wire.parse_preempt(b'{"Pod":{},"NodeNameToMetaVictims":[]}')
-    with pytest.raises(MalformedRequestError, match="PodUID, Node is missing"):
-        wire.parse_bind(b'{"PodName":"a","PodNamespace":"b","PodUID":""}')
 
 
 @given(json_values, json_values, json_values)
@@ -77,7 +74,7 @@ def test_no_json_is_a_surprise(pod: Any, metadata: Any, spec: Any) -> None:
     whole = {"metadata": metadata, "spec": spec}
     for content in (pod, {"Pod": pod}, {"Pod": whole}, {"Pod": whole, "NodeNames": pod}):
         body = json.dumps(content).encode()
-        for parse in (wire.parse_request, wire.parse_preempt, wire.parse_bind):
+        for parse in (wire.parse_request, wire.parse_preempt):
             with contextlib.suppress(MalformedRequestError):
                 assert parse(body) is not None
 

@@ -17,8 +17,8 @@ from kubeqpu.admission.cluster import Cluster
 from kubeqpu.admission.errors import CleanupError, ConflictError, NotFoundError
 from kubeqpu.admission.gates.keeper import FIELD_MANAGER as GATES_MANAGER
 from kubeqpu.admission.gates.waiting import (
+    GATED,
     GATED_KINDS,
-    GATED_SELECTOR,
     PLACES,
     GatedKind,
     Key,
@@ -133,7 +133,7 @@ async def lift_gates(objects: ObjectsAPI) -> int:
 
 async def _list_gated(objects: ObjectsAPI, kind: GatedKind) -> list[Waiting]:
     try:
-        listing = await objects.list(kind.place, GATED_SELECTOR)
+        listing = await objects.list(kind.place, GATED)
     except APIServerError as error:
         if error.status == NOT_FOUND:
             return []  # JobSets are not installed

@@ -41,10 +41,4 @@ extenders:
     # The scheduler waits for each answer before it looks at another pod.
     httpTimeout: 1s
     ignorable: false
-  # Binding holds up no other pod, and it takes as long as the API server does.
-  - urlPrefix: http://127.0.0.1:7901
-    bindVerb: bind
-    nodeCacheCapable: true
-    httpTimeout: 5s
-    ignorable: false
 {{- end -}}

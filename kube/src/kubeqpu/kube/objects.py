@@ -9,7 +9,16 @@ import aiohttp
 from kubernetes.aio import client
 
 from kubeqpu.kube.errors import NOT_FOUND, APIServerError
-from kubeqpu.kube.resources import Listing, Manifest, Resource, WatchEvent, name_of, version_of
+from kubeqpu.kube.resources import (
+    EVERYTHING,
+    Listing,
+    Manifest,
+    Resource,
+    Selection,
+    WatchEvent,
+    name_of,
+    version_of,
+)
 
 # The server ends a watch after this; then it is taken up where it was.
 WATCH_SECONDS = 120
@@ -64,47 +73,47 @@ class ObjectsAPI:
         return await self._apply(kind, manifest, "status", seconds)
 
     async def create(
+        self, kind: Resource, manifest: Manifest, seconds: float = TIMEOUT_SECONDS
+    ) -> Manifest:
+        """Creates an object; status 409 if there is one of its name."""
+        query = {"fieldManager": self._manager}
+        async with _translated(f"create {kind.plural}/{name_of(manifest)}", seconds):
+            return await _read(await self._send("POST", kind.path(), query, manifest, _JSON))
+
+    async def merge(
         self,
         kind: Resource,
-        manifest: Manifest,
+        name: str,
+        patch: Manifest,
         seconds: float = TIMEOUT_SECONDS,
         part: str = "",
     ) -> Manifest:
-        """Creates an object, or a part of one such as its `binding`.
+        """Merges fields into an object that exists, or into a part of it such as its `status`.
 
-        Status 409 if there is one of its name, or the object does not take the part any more.
+        Status 409 if `metadata.resourceVersion` or `metadata.uid` of the patch is not the object's.
         """
         query = {"fieldManager": self._manager}
-        path = kind.path(name_of(manifest), part) if part else kind.path()
-        what = f"{kind.plural}/{name_of(manifest)}" + (f"/{part}" if part else "")
-        async with _translated(f"create {what}", seconds):
-            return await _read(await self._send("POST", path, query, manifest, _JSON))
-
-    async def merge(
-        self, kind: Resource, name: str, patch: Manifest, seconds: float = TIMEOUT_SECONDS
-    ) -> Manifest:
-        """Merges fields into an object that exists.
-
-        A `metadata.resourceVersion` in the patch makes it status 409 if the object changed since.
-        """
-        query = {"fieldManager": self._manager}
+        path = kind.path(name, part)
         async with _translated(f"change {kind.plural}/{name}", seconds):
-            return await _read(await self._send("PATCH", kind.path(name), query, patch, _MERGE))
+            return await _read(await self._send("PATCH", path, query, patch, _MERGE))
 
     async def list(
-        self, kind: Resource, selector: str = "", seconds: float = TIMEOUT_SECONDS
+        self,
+        kind: Resource,
+        selection: Selection = EVERYTHING,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> Listing:
-        """Lists the objects whose labels fit, page by page.
+        """Lists objects, page by page.
 
         Args:
-            kind: Which objects.
-            selector: Labels of the objects.
+            kind: Their kind.
+            selection: Which of them.
             seconds: How long each page may take.
         """
         items: list[Manifest] = []
         version = ""
-        async for page in self._pages(kind, {**_select(selector), "limit": _PAGE_SIZE}, seconds):
-            items += _items(page)
+        async for page in self._pages(kind, {**selection.query, "limit": _PAGE_SIZE}, seconds):
+            items += filter(selection.wanted, _items(page))
             version = version_of(page)
         return Listing(tuple(items), version)
 
@@ -141,7 +150,7 @@ class ObjectsAPI:
         self,
         kind: Resource,
         resource_version: str,
-        selector: str = "",
+        selection: Selection = EVERYTHING,
         on_open: Callable[[], None] = lambda: None,
         silence_seconds: float | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
@@ -150,7 +159,7 @@ class ObjectsAPI:
         Args:
             kind: What to watch.
             resource_version: After which version.
-            selector: Labels of the objects to watch.
+            selection: Which of them.
             on_open: Called when the server agrees, which may be long before the first change.
             silence_seconds: How long the server may say nothing; a bookmark comes every minute.
 
@@ -162,7 +171,7 @@ class ObjectsAPI:
                 version is too old, so that a new list is needed.
         """
         query = {
-            **_select(selector),
+            **selection.query,
             "resourceVersion": resource_version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
@@ -218,10 +227,6 @@ class ObjectsAPI:
         answer = await self._client.call_api(*request, _request_timeout=limit)
         response: aiohttp.ClientResponse = answer.response
         return response
-
-
-def _select(selector: str) -> dict[str, str]:
-    return {"labelSelector": selector} if selector else {}
 
 
 def _items(page: Manifest) -> tuple[Manifest, ...]:

@@ -1,6 +1,6 @@
 """Where objects are at the API server, and what all of them say of themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -63,6 +63,30 @@ ADMISSION_CHECKS = Resource(KUEUE_GROUP, KUEUE_VERSION, "admissionchecks")
 CLUSTER_QUEUES = Resource(KUEUE_GROUP, KUEUE_VERSION, "clusterqueues")
 COHORTS = Resource(KUEUE_GROUP, KUEUE_VERSION, "cohorts")
 RESOURCE_FLAVORS = Resource(KUEUE_GROUP, KUEUE_VERSION, "resourceflavors")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects of a kind are meant.
+
+    Attributes:
+        labels: Selector of their labels; empty for any.
+        fields: Selector of their fields; empty for any.
+        wanted: Which of those that a list finds it keeps; the others never fill the memory.
+    """
+
+    labels: str = ""
+    fields: str = ""
+    wanted: Callable[[Manifest], bool] = lambda manifest: True
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The selectors as a request's parameters."""
+        selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        return {key: selector for key, selector in selectors.items() if selector}
+
+
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)

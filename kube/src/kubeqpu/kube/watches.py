@@ -9,8 +9,17 @@ import structlog
 
 from kubeqpu.common.backoff import Backoff
 from kubeqpu.kube.errors import GONE, APIServerError
-from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import Listing, Manifest, Resource, WatchEvent, name_of, version_of
+from kubeqpu.kube.objects import TIMEOUT_SECONDS, ObjectsAPI
+from kubeqpu.kube.resources import (
+    EVERYTHING,
+    Listing,
+    Manifest,
+    Resource,
+    Selection,
+    WatchEvent,
+    name_of,
+    version_of,
+)
 
 _LOG = structlog.get_logger(__name__)
 
@@ -28,7 +37,7 @@ class ObjectWatch:
         on_list: Called with all objects, at first and whenever changes may have been missed.
         on_change: Called with an object that was made or changed.
         on_delete: Called with an object that is gone.
-        selector: Labels of the objects to watch.
+        selection: Which of them.
         silence_seconds: How long the server may say nothing before the watch is taken up anew;
             without one, a connection that died silently is noticed after two minutes.
 
@@ -45,7 +54,7 @@ class ObjectWatch:
         on_list: Callable[[tuple[Manifest, ...]], None],
         on_change: Callable[[Manifest], None],
         on_delete: Callable[[Manifest], None],
-        selector: str = "",
+        selection: Selection = EVERYTHING,
         silence_seconds: float | None = None,
     ) -> None:
         self._objects = objects
@@ -53,7 +62,7 @@ class ObjectWatch:
         self._on_list = on_list
         self._on_change = on_change
         self._on_delete = on_delete
-        self._selector = selector
+        self._selection = selection
         self._silence_seconds = silence_seconds
         self._version = ""
         self._backoff = Backoff(_LONGEST_WAIT_SECONDS)
@@ -96,13 +105,13 @@ class ObjectWatch:
         Raises:
             APIServerError: If that fails.
         """
-        self._take(await self._objects.list(self._kind, self._selector, seconds))
+        self._take(await self._objects.list(self._kind, self._selection, seconds))
 
     async def _follow(self) -> None:
         if not self._version:
-            self._take(await self._objects.list(self._kind, self._selector))
+            await self.list_once(TIMEOUT_SECONDS)
         events = self._objects.watch(
-            self._kind, self._version, self._selector, self._hear, self._silence_seconds
+            self._kind, self._version, self._selection, self._hear, self._silence_seconds
         )
         async with aclosing(events) as stream:
             async for event in stream:

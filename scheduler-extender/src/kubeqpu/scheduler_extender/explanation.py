@@ -1,7 +1,7 @@
 """Why a pod was placed where it was: for programs as JSON, for people as a sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -35,17 +35,17 @@ class Decision:
 
     Attributes:
         decided_at: When, with time zone.
-        questions: What the pod asked; nothing if it needs no QPU.
+        questions: What the pod asked.
         wanted: The class.
         choices: The nodes that it may be placed on, best first.
         considered: How many nodes were asked about.
         passing: How many passed.
-        anew: Whether what the scheduler was answered is not known any more.
+        anew: Whether it was made after the pod was bound, for no earlier one is known.
     """
 
     decided_at: datetime
-    questions: tuple[Question, ...] = ()
-    wanted: PlacementClass | None = None
+    questions: tuple[Question, ...]
+    wanted: PlacementClass | None
     choices: tuple[Choice, ...] = ()
     considered: int = 0
     passing: int = 0
@@ -93,6 +93,15 @@ def decide_anew(tables: Sequence[Table], node: str, now: datetime) -> Decision:
         passing=1,
         anew=True,
     )
+
+
+def narrow(decision: Decision, node: str) -> Decision | None:
+    """Keeps of a decision what tells why a pod is on a node; None if it does not."""
+    chosen = next((item for item in decision.choices if item.node == node), None)
+    if chosen is None:
+        return None
+    seconds = (_find_runner_up(decision, chosen, place) for place in range(len(chosen.qpus)))
+    return replace(decision, choices=(chosen, *(item for item in seconds if item is not None)))
 
 
 def explain(decision: Decision, node: str) -> Explanation | None:
@@ -166,7 +175,7 @@ def _tell(
         f"free slots {best.utilisation:.2f})"
     )
     if decision.anew:
-        text += ", judged again as it was bound, for the first judgement was lost in a restart"
+        text += ", judged after it was bound, for no earlier judgement is known"
     elif second is not None:
         relation = "ahead of" if second.total <= best.total else "behind"
         text += (

@@ -67,7 +67,6 @@ class Placements:
         if asked.refusal:
             return self._refuse(decisions.refuse_all(nodes, asked.refusal), "malformed")
         if not asked.questions:
-            self._decisions.put(pod.uid, Decision(self._now()))
             self._telemetry.count_decision("not_asked")
             return list(nodes)
         self._cache.check()
@@ -110,25 +109,21 @@ class Placements:
         helpful = decisions.choose_helpful(self._look_up(asked, self._now()), victims)
         return {node: victims[node] for node in helpful}
 
-    def recall(self, uid: str) -> Decision | None:
-        """Gives what was decided about a pod; None if that is not known any more."""
-        return self._decisions.get(uid)
+    def take_decision(self, uid: str) -> Decision | None:
+        """Gives what was decided about a pod, once; None if nothing is known any more."""
+        return self._decisions.pop(uid)
 
-    def forget(self, uid: str) -> None:
-        """Forgets what was decided about a pod, for it is bound."""
-        self._decisions.pop(uid)
-
-    def decide_anew(self, pod: Pod, node: str) -> Decision:
-        """Judges a node again for a pod whose decision is not known any more.
+    def decide_anew(self, pod: Pod, node: str) -> Decision | None:
+        """Judges a node for a pod that is on it already; None if the pod asks nothing of a QPU.
 
         Raises:
             StaleDataError: If what is known may be out of date.
         """
         asked = _read(pod)
-        now = self._now()
         if asked.refusal or not asked.questions:
-            return Decision(now)
+            return None
         self._cache.check()
+        now = self._now()
         return decide_anew(self._look_up(asked, now), node, now)
 
     def _look_up(self, asked: Asked, now: datetime) -> list[Table]:

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from kubeqpu.scheduler_extender import wire
 from kubeqpu.scheduler_extender.activity import Activity
-from kubeqpu.scheduler_extender.binding import Binder
 from kubeqpu.scheduler_extender.errors import (
     LargeRequestError,
     RequestError,
@@ -34,11 +33,10 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """The four verbs.
+    """The three verbs.
 
     Args:
         placements: Decides.
-        binder: Binds.
         telemetry: Counts requests.
         activity: Told of every request.
         timeout_seconds: How long a request may take to arrive.
@@ -47,13 +45,11 @@ class Server:
     def __init__(
         self,
         placements: Placements,
-        binder: Binder,
         telemetry: Telemetry,
         activity: Activity,
         timeout_seconds: float,
     ) -> None:
         self._placements = placements
-        self._binder = binder
         self._telemetry = telemetry
         self._activity = activity
         self._timeout_seconds = timeout_seconds
@@ -70,7 +66,6 @@ class Server:
         application.router.add_post("/filter", self._handler("filter", self._filter))
         application.router.add_post("/prioritize", self._handler("prioritize", self._prioritize))
         application.router.add_post("/preempt", self._handler("preempt", self._preempt))
-        application.router.add_post("/bind", self._handler("bind", self._bind))
         runner = web.AppRunner(
             application,
             access_log=None,
@@ -143,9 +138,6 @@ class Server:
     async def _preempt(self, body: bytes) -> bytes:
         request = wire.parse_preempt(body)
         return wire.write_victims(self._placements.preempt(request.pod, request.victims))
-
-    async def _bind(self, body: bytes) -> bytes:
-        return wire.write_bound(await self._binder.bind(wire.parse_bind(body)))
 
 
 def _refuse(verb: str, error: RequestError) -> web.Response:

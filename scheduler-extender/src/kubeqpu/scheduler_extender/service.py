@@ -15,9 +15,9 @@ from kubeqpu.kube.connection import open_api_client
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.probes import find_nothing, serve_probes
 from kubeqpu.scheduler_extender.activity import Activity
-from kubeqpu.scheduler_extender.binding import Binder
 from kubeqpu.scheduler_extender.cache import Cache
 from kubeqpu.scheduler_extender.events import EventQueue
+from kubeqpu.scheduler_extender.explainer import Explainer
 from kubeqpu.scheduler_extender.placements import Placements
 from kubeqpu.scheduler_extender.server import Server
 from kubeqpu.scheduler_extender.settings import ExtenderSettings
@@ -88,9 +88,17 @@ async def serve_extender(
     placements = Placements(cache, telemetry, settings.best_nodes)
     activity = Activity()
     events = EventQueue(objects, telemetry, activity, settings.pod_name)
-    binder = Binder(objects, placements, events, telemetry, settings.bind_timeout_seconds)
+    explainer = Explainer(
+        objects,
+        placements,
+        events,
+        telemetry,
+        activity,
+        settings.scheduler_name,
+        settings.orphan_seconds,
+    )
     waker = Waker(objects, placements.wakeups, cache.changed, telemetry)
-    server = Server(placements, binder, telemetry, activity, settings.request_timeout_seconds)
+    server = Server(placements, telemetry, activity, settings.request_timeout_seconds)
     telemetry.follow(
         {
             "cache_age": cache.age_seconds,
@@ -99,6 +107,7 @@ async def serve_extender(
             "classes": lambda: float(len(cache.classes)),
             "tables": lambda: float(placements.tables),
             "waiting": lambda: float(len(placements.wakeups)),
+            "unexplained": lambda: float(len(explainer)),
         }
     )
     async with AsyncExitStack() as stack:
@@ -111,8 +120,10 @@ async def serve_extender(
                 settings.health_port,
             )
         )
-        await stack.enter_async_context(_running(cache.run, events.run, waker.run))
+        loops = (cache.run, events.run, waker.run, explainer.run)
+        await stack.enter_async_context(_running(*loops))
         stack.push_async_callback(events.drain, _DRAIN_SECONDS)
+        stack.push_async_callback(explainer.drain, _DRAIN_SECONDS)
         port = await stack.enter_async_context(server.serve(settings.address, settings.port))
         yield Ports(port, health, metrics.port)
 

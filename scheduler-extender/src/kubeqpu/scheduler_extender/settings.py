@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
+from kubeqpu.common.names import SCHEDULER
 from kubeqpu.common.settings import Settings, describe_mistake
 from kubeqpu.scheduler_extender.decisions import BEST_NODES
 from kubeqpu.scheduler_extender.errors import ConfigurationError
@@ -20,13 +21,15 @@ class ExtenderSettings(Settings):
     address: str = "127.0.0.1"
     """Where the scheduler is answered: its own pod only, for nothing proves who asks."""
     port: int = Field(default=7901, ge=0, le=65_535)
-    """Port of /filter, /prioritize, /preempt and /bind; 0 lets the system choose."""
+    """Port of /filter, /prioritize and /preempt; 0 lets the system choose."""
     best_nodes: int = Field(default=BEST_NODES, ge=1, le=100_000)
     """How many of the nodes that pass filter are given to the scheduler, the best first."""
     request_timeout_seconds: float = Field(default=5.0, gt=0, le=600)
     """How long a request may take to arrive."""
-    bind_timeout_seconds: float = Field(default=4.0, gt=0, le=600)
-    """How long binding a pod may take; keep it below the scheduler's httpTimeout."""
+    scheduler_name: str = Field(default=SCHEDULER, min_length=1, max_length=253)
+    """The `schedulerName` of the pods that it decides about."""
+    orphan_seconds: float = Field(default=30.0, ge=5.0, le=86_400)
+    """After how long a bound pod that nobody explained is judged again, as after a restart."""
     silence_seconds: float = Field(default=150.0, gt=0, le=86_400)
     """After how long without a word from the API server nothing is decided any more."""
     outage_seconds: float = Field(default=30.0, gt=0, le=86_400)

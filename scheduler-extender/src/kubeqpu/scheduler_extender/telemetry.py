@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from kubeqpu.common.names import METRIC_PREFIX
 from kubeqpu.scheduler_extender.reasons import WORDS
 
-VERBS = ("filter", "prioritize", "preempt", "bind")
+VERBS = ("filter", "prioritize", "preempt")
 CODES = ("200", "400", "408", "413", "500", "503")
 RESULTS = ("placed", "refused", "malformed", "not_asked", "stale")
-BINDS = ("bound", "bound_anew", "bound_plainly", "failed")
-ERRORS = ("request", "bind", "wake", "event", "object")
+EXPLANATIONS = ("written", "written_anew", "given_up")
+ERRORS = ("request", "explanation", "wake", "event", "object")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -42,7 +42,7 @@ class Telemetry:
         self._nodes = counter("nodes", "Names of nodes that requests came with.", "verb")
         self._decisions = counter("decisions", "Answers to filter.", "result")
         self._refusals = counter("refusals", "Refusals of pods, by ground.", "reason")
-        self._binds = counter("binds", "Pods bound.", "result")
+        self._explanations = counter("explanations", "Explanations of bound pods.", "result")
         self._wakes = counter("wakes", "Changes of a node that wake refused pods.")
         self._events_written = counter("events_written", "Events written about pods.")
         self._events_dropped = counter("events_dropped", "Events given up.")
@@ -53,6 +53,7 @@ class Telemetry:
         self._classes = gauge("classes", "Classes known.")
         self._tables = gauge("tables", "Questions whose answers are kept.")
         self._waiting = gauge("pods_waiting", "Refused pods that a change may wake.")
+        self._unexplained = gauge("pods_unexplained", "Bound pods without an explanation yet.")
         self._initialise()
 
     def _initialise(self) -> None:
@@ -64,7 +65,7 @@ class Telemetry:
         for metric, values in (
             (self._decisions, RESULTS),
             (self._refusals, WORDS),
-            (self._binds, BINDS),
+            (self._explanations, EXPLANATIONS),
             (self._errors, ERRORS),
         ):
             for value in values:
@@ -74,8 +75,8 @@ class Telemetry:
         """Reads these at every scrape.
 
         Args:
-            gauges: How each is read; `cache_age`, `ready`, `qpus`, `classes`, `tables` and
-                `waiting`.
+            gauges: How each is read; `cache_age`, `ready`, `qpus`, `classes`, `tables`, `waiting`
+                and `unexplained`.
         """
         known = {
             "cache_age": self._cache_age,
@@ -84,6 +85,7 @@ class Telemetry:
             "classes": self._classes,
             "tables": self._tables,
             "waiting": self._waiting,
+            "unexplained": self._unexplained,
         }
         for name, read in gauges.items():
             known[name].set_function(read)
@@ -106,9 +108,9 @@ class Telemetry:
         """Counts a ground on which a pod was refused."""
         self._refusals.labels(reason).inc()
 
-    def count_bind(self, result: str) -> None:
-        """Counts a pod that was bound, or was not."""
-        self._binds.labels(result).inc()
+    def count_explanation(self, result: str) -> None:
+        """Counts an explanation that was written onto a bound pod, or given up."""
+        self._explanations.labels(result).inc()
 
     def count_wake(self) -> None:
         """Counts a change of a node."""

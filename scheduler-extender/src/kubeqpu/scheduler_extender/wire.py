@@ -60,16 +60,6 @@ class PreemptRequest:
     victims: Mapping[str, JsonValue]
 
 
-@dataclass(frozen=True)
-class BindRequest:
-    """Arguments of bind."""
-
-    namespace: str
-    name: str
-    uid: str
-    node: str
-
-
 def parse_pod(pod: JSONObject) -> Pod:
     """Reads a pod's object.
 
@@ -124,22 +114,6 @@ def parse_preempt(body: bytes) -> PreemptRequest:
     return PreemptRequest(_parse_pod(found), victims)
 
 
-def parse_bind(body: bytes) -> BindRequest:
-    """Reads the arguments of bind.
-
-    Raises:
-        MalformedRequestError: If they make no sense.
-    """
-    found = _load(body)
-    keys = ("PodNamespace", "PodName", "PodUID", "Node")
-    values = [_text(found, key) for key in keys]
-    if missing := [key for key, value in zip(keys, values, strict=True) if not value]:
-        raise MalformedRequestError(
-            f"{', '.join(missing)} is missing; expected ExtenderBindingArgs with {', '.join(keys)}."
-        )
-    return BindRequest(*values)
-
-
 def write_passed(nodes: Sequence[str]) -> bytes:
     """Writes filter's answer where nodes pass."""
     return orjson.dumps({"NodeNames": nodes})
@@ -164,11 +138,6 @@ def write_victims(victims: Mapping[str, JsonValue]) -> bytes:
 
 def write_error(error: str) -> bytes:
     """Writes that filter cannot tell; the scheduler backs off and tries again."""
-    return orjson.dumps({"Error": error})
-
-
-def write_bound(error: str = "") -> bytes:
-    """Writes bind's answer."""
     return orjson.dumps({"Error": error})
 
 

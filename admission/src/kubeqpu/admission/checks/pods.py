@@ -6,10 +6,10 @@ from kubeqpu.admission.checks.workloads import Key, Owner, Workload, keep_notes
 from kubeqpu.common import names
 from kubeqpu.common.requests import object_at, texts_at
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import PODS, Manifest, uid_of
+from kubeqpu.kube.resources import PODS, Manifest, Selection, uid_of
 from kubeqpu.kube.watches import ObjectWatch
 
-_SELECTOR = f"{names.LABEL_MANAGED}=true"
+_MANAGED = Selection(labels=f"{names.LABEL_MANAGED}=true")
 # A connection that died silently is noticed after this; a bookmark comes every minute.
 SILENCE_SECONDS = 90.0
 
@@ -36,7 +36,7 @@ class PodNotes:
             self._take_all,
             self._take,
             self._drop,
-            _SELECTOR,
+            _MANAGED,
             SILENCE_SECONDS,
         )
 

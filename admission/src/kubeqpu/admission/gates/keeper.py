@@ -16,7 +16,7 @@ from kubeqpu.admission.catalogue import Catalogue
 from kubeqpu.admission.gates.roster import Lift, Note, Roster
 from kubeqpu.admission.gates.telemetry import GateTelemetry
 from kubeqpu.admission.gates.waiting import (
-    GATED_SELECTOR,
+    GATED,
     JOB,
     JOB_SET,
     PLACES,
@@ -165,7 +165,7 @@ class GateKeeper:
         def forget(manifest: Manifest) -> None:
             self._roster.forget(read(manifest))
 
-        return ObjectWatch(self._objects, kind.place, see_all, see, forget, GATED_SELECTOR)
+        return ObjectWatch(self._objects, kind.place, see_all, see, forget, GATED)
 
     async def _watch_job_sets(self) -> None:
         presence = Presence(self._objects, JOB_SET.place)

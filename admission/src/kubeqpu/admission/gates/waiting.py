@@ -25,6 +25,7 @@ from kubeqpu.kube.resources import (
     PODS,
     Manifest,
     Resource,
+    Selection,
     name_of,
     namespace_of,
     uid_of,
@@ -62,7 +63,7 @@ class GatedKind:
 POD, JOB, JOB_SET = GatedKind("Pod", PODS), GatedKind("Job", JOBS), GatedKind("JobSet", JOB_SETS)
 GATED_KINDS = (POD, JOB, JOB_SET)
 PLACES = {kind.name: kind.place for kind in GATED_KINDS}
-GATED_SELECTOR = f"{names.LABEL_GATED}=true"
+GATED = Selection(labels=f"{names.LABEL_GATED}=true")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from kubernetes.aio import client
 from kubeqpu.common import api
 from kubeqpu.kube.errors import APIServerError
 from kubeqpu.kube.objects import ObjectsAPI
-from kubeqpu.kube.resources import QPUS, Manifest, name_of, version_of
+from kubeqpu.kube.resources import QPUS, Manifest, Selection, name_of, version_of
 from kubeqpu.kube.watches import ObjectWatch
 from kubeqpu.qpu_gateway.cluster.manifests import FIELD_MANAGER, LABEL_GATEWAY
 from kubeqpu.qpu_gateway.cluster.registrar import Registrar
@@ -60,7 +60,7 @@ class Registration:
             self._take_all,
             self._take,
             self._drop,
-            selector=f"{LABEL_GATEWAY}={settings.gateway}",
+            Selection(labels=f"{LABEL_GATEWAY}={settings.gateway}"),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

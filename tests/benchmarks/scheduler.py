@@ -18,6 +18,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from kubeqpu.common import names
+from kubeqpu.scheduler_extender.explainer import LONGEST_DELAY_SECONDS
 from tests.benchmarks import scheduler_calls
 from tests.benchmarks.report import Raw, Report
 from tests.benchmarks.scheduler_cluster import NAMESPACE, Fleet, serve_fleet
@@ -27,7 +28,6 @@ from tests.cluster.controlplane import SCHEDULER
 from tests.cluster.state import free_port
 from tests.support.extender_process import ExtenderProcess, extender_process
 
-# So many pods that placing them takes longer than explanations wait.
 NODES, QPUS, PODS, ROUNDS = 5_000, 1_000, 1_000, 5
 RUN_SECONDS = 180.0
 RUN_NAME = "kube-scheduler-bench"
@@ -185,7 +185,8 @@ def run() -> Report:
         "controller manager",
         "pods": f"{PODS} pods that ask for one {names.RESOURCE_QPU}, in namespace {NAMESPACE}, "
         "created before the scheduler starts; rate from the first to the last bind as a watch "
-        "sees them; explained: from the last bind until every pod carries its explanation",
+        "sees them; explained: from the last bind until every pod carries its explanation, "
+        f"which waits for {LONGEST_DELAY_SECONDS:.0f} s at most while pods are placed",
         "rounds": f"{ROUNDS} after one to warm up; variants take turns; ratios are medians over "
         "rounds",
         "scheduler": f"client {CLIENT_QPS}/{CLIENT_BURST} requests/s, percentageOfNodesToScore "

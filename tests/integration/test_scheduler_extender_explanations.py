@@ -97,7 +97,7 @@ async def test_what_a_user_wrote_there_is_replaced() -> None:
         server.bind("bell", "n-1")
 
         async def replaced() -> bool:
-            return annotations_of(server, "bell")[ANNOTATION_PLACEMENT].startswith("{")
+            return str(annotations_of(server, "bell")[ANNOTATION_PLACEMENT]).startswith("{")
 
         await until_true(replaced)
 

@@ -194,12 +194,12 @@ def test_it_places_pods_and_says_why(server: APIServer, pod: Pod) -> None:
     wait_until(lambda: read(server, "placed")["spec"].get("nodeName"), "the pod", seconds=30)
     assert read(server, "placed")["spec"]["nodeName"] == "good"
 
-    def told() -> str:
-        annotations = read(server, "placed")["metadata"].get("annotations", {})
-        return str(annotations.get(ANNOTATION_PLACEMENT, ""))
+    def annotations() -> dict[str, str]:
+        found: dict[str, str] = read(server, "placed")["metadata"].get("annotations", {})
+        return found
 
-    wait_until(told, "the explanation", seconds=10)
-    placement = json.loads(told())
+    wait_until(lambda: ANNOTATION_PLACEMENT in annotations(), "the explanation", seconds=10)
+    placement = json.loads(annotations()[ANNOTATION_PLACEMENT])
     assert (placement["node"], placement["qpu"]) == ("good", "fez")
     wait_until(
         lambda: "Placed" in server.kubectl("get", "events", "--namespace=default"),

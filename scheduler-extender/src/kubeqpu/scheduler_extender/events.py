@@ -17,7 +17,7 @@ _LOG = structlog.get_logger(__name__)
 
 MOST_WAITING = 4000
 # Placing pods comes first; so long, telling about them may wait for it.
-LONGEST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 20.0
 REASON = "Placed"
 CONTROLLER = "kubeqpu.io/scheduler-extender"
 

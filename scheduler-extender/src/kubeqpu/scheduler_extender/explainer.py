@@ -24,7 +24,7 @@ from kubeqpu.scheduler_extender.wire import Pod, parse_pod
 _LOG = structlog.get_logger(__name__)
 
 # Placing pods comes first; so long, explaining waits for it.
-LONGEST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 20.0
 _LOOK_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 10.0
 _TOO_MANY_REQUESTS = 429

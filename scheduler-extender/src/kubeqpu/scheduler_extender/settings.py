@@ -28,7 +28,7 @@ class ExtenderSettings(Settings):
     """How long a request may take to arrive."""
     scheduler_name: str = Field(default=SCHEDULER, min_length=1, max_length=253)
     """The `schedulerName` of the pods that it decides about."""
-    orphan_seconds: float = Field(default=30.0, ge=5.0, le=86_400)
+    orphan_seconds: float = Field(default=60.0, ge=5.0, le=86_400)
     """After how long a bound pod that nobody explained is judged again, as after a restart."""
     silence_seconds: float = Field(default=150.0, gt=0, le=86_400)
     """After how long without a word from the API server nothing is decided any more."""

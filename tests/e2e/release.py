@@ -175,8 +175,9 @@ def released(testbed: E2ECluster) -> Iterator[Release]:
     found = find_release(testbed)
     yield found
     found.uninstall()
-    for kind in api.OBJECTS:
-        testbed.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    # The definitions stay, as in a cluster that installs it again.
+    kinds = ",".join(kind.resource.name for kind in api.OBJECTS)
+    testbed.kubectl("delete", kinds, "--all", "--all-namespaces")
     testbed.kubectl("delete", "namespace", NAMESPACE, "--wait=true", seconds=120)
     made = f"namespace/{NAME}-device-plugin"
     testbed.kubectl("wait", "--for=delete", made, "--timeout=90s", seconds=120)

@@ -34,7 +34,7 @@ def definitions(server: APIServer) -> Iterator[None]:
     names = [f"crd/{kind.resource.name}" for kind in api.OBJECTS]
     server.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
     yield
-    server.kubectl("delete", *names)
+    server.delete_objects()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kubeqpu.common import api
 from tests.cluster.cluster import Cluster
 from tests.cluster.programs import HELM
 from tests.cluster.shell import run
@@ -56,16 +57,33 @@ class APIServer:
     def helm(self, *arguments: str | Path, hooks: bool = False) -> str:
         """Runs Helm; without the hooks of an uninstall, whose pods run nowhere, unless told so.
 
+        An install takes the definitions over that an earlier test left.
+
         Raises:
             ClusterError: If it fails; the message holds what it said.
         """
         if "install" in arguments or "--install" in arguments:
             self.await_deletions()
+            arguments += ("--take-ownership",)
         if "uninstall" in arguments and not hooks:
             arguments += ("--no-hooks",)
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         command = [chart.find_program(HELM), *arguments]
         return run(command, environment=environment, seconds=120)
+
+    def remove_release(self) -> None:
+        """Uninstalls the chart, where it is installed, and deletes kubeqpu's objects.
+
+        The definitions stay: an API server takes up to two minutes to delete one.
+        """
+        where = f"--namespace={chart.NAMESPACE}"
+        self.helm("uninstall", "kubeqpu", where, "--ignore-not-found")
+        self.delete_objects()
+
+    def delete_objects(self) -> None:
+        """Deletes all objects of kubeqpu's kinds."""
+        kinds = ",".join(kind.resource.name for kind in api.OBJECTS)
+        self.kubectl("delete", kinds, "--all", "--all-namespaces")
 
     def await_deletions(self) -> None:
         """Waits until the namespaces that earlier releases made are gone."""

@@ -63,9 +63,7 @@ def install(server: APIServer, *flags: str) -> Iterator[APIServer]:
     server.make_namespace(NAMESPACE)
     server.helm("install", *flags)
     yield server
-    server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    server.remove_release()
 
 
 def names(server: APIServer, kinds: str, *options: str) -> list[str]:

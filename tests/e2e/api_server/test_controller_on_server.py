@@ -44,11 +44,11 @@ def default_classes(server: APIServer) -> dict[str, str]:
 def test_it_waits_for_its_definitions_and_makes_the_default_class(
     server: APIServer, launch: Callable[[str], Controller]
 ) -> None:
+    names = [f"crd/{kind.resource.name}" for kind in api.OBJECTS]
+    server.cluster.kubectl("delete", "--ignore-not-found", *names, seconds=300)
     one = launch("one")
     wait_until(one.leads, "it to lead", seconds=20)
-    kinds = [crds.definition(kind) for kind in api.OBJECTS]
-    server.apply(*kinds)
-    names = [f"crd/{kind.resource.name}" for kind in api.OBJECTS]
+    server.apply(*(crds.definition(kind) for kind in api.OBJECTS))
     server.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
     wait_until(lambda: default_classes(server) == {"standard": "true"}, "the class", seconds=15)
     assert "true" in server.kubectl("get", "qpuclass", "standard").splitlines()[1].split()

@@ -38,9 +38,7 @@ def release(server: APIServer) -> Iterator[APIServer]:
     server.make_namespace(NAMESPACE)
     server.helm("install", "kubeqpu", chart.CHART, f"--namespace={NAMESPACE}")
     yield server
-    server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name)
+    server.remove_release()
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,7 @@ def release(server: APIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The chart with one QPU, `dev`; its pods never run here."""
     install(server, tmp_path_factory.mktemp("values"), {"dev": {"provider": "fake"}})
     yield server
-    server.helm("uninstall", "kubeqpu", IN, "--ignore-not-found")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    server.remove_release()
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from kubeqpu.common import api
 from tests.e2e.api_server.registering import (
-    NAMESPACE,
     count_writes,
     install,
     registering,
@@ -30,9 +28,7 @@ def release(server: APIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server, tmp_path_factory.mktemp("values"), {name: {"provider": "fake"} for name in NAMES}
     )
     yield server
-    server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    server.remove_release()
 
 
 def ready(server: APIServer) -> int:

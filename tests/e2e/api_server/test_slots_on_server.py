@@ -10,11 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from kubeqpu.common import api
 from kubeqpu.qpu_gateway.qpus import load_factories
 from kubeqpu.qpu_gateway.server import Gateway
 from tests.e2e.api_server.registering import (
-    NAMESPACE,
     cluster_settings,
     connect,
     find,
@@ -52,9 +50,7 @@ def release(server: APIServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server.make_namespace(namespace)
     server.kubectl("create", "serviceaccount", PLUGIN, f"--namespace={PLUGINS}")
     yield server
-    server.helm("uninstall", "kubeqpu", f"--namespace={NAMESPACE}", "--ignore-not-found")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    server.remove_release()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeqpu.common import api, names
+from kubeqpu.common import names
 from tests.cluster.errors import ClusterError
 from tests.cluster.shell import wait_until
 from tests.e2e.api_server.controller import ACCOUNT, NAMESPACE, Controller, make_kubeconfig, start
@@ -31,10 +31,8 @@ def release(server: APIServer) -> Iterator[APIServer]:
     server.helm("install", "kubeqpu", str(chart.CHART), IN, "--set=devicePlugin.enabled=false")
     put_node(server, "a")
     yield server
-    server.helm("uninstall", "kubeqpu", IN, "--ignore-not-found")
+    server.remove_release()
     server.kubectl("delete", "nodes", "--all")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
 
 
 def begin_uninstall(server: APIServer, pool: ThreadPoolExecutor) -> tuple["Future[str]", str]:

@@ -33,9 +33,7 @@ def release(server: APIServer) -> Iterator[APIServer]:
         server.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}")
     server.helm("install", *RELEASE)
     yield server
-    server.helm("uninstall", "kubeqpu", WHERE, "--ignore-not-found", "--no-hooks")
-    for kind in api.OBJECTS:
-        server.kubectl("delete", "crd", kind.resource.name, "--ignore-not-found")
+    server.remove_release()
     server.kubectl("delete", "namespace", "lab", "kubeqpu-device-plugin", "--timeout=60s")
 
 

@@ -1,7 +1,8 @@
 """What our AdmissionCheck costs: the real Kueue with it and without, on the same Jobs in one run.
 
-A real control plane without nodes. Jobs go through two ClusterQueues with ample quota that differ
-in the check alone; they take turns, so that what else the machine does meets both alike.
+A real control plane without nodes. Jobs go through ClusterQueues with ample quota that differ in
+the check alone: ours, one that agrees to everything without a look, and none. They take turns, so
+that what else the machine does meets all alike.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import statistics
 from dataclasses import dataclass, field
 
 from kubeqpu.common.names import GATE
-from tests.benchmarks.admission_cluster import CHECKED, PLAIN, Bench, serve_bench
+from tests.benchmarks.admission_cluster import Bench, serve_bench
+from tests.benchmarks.admission_objects import CHECKED, CHECKS, NULL, PLAIN
 from tests.benchmarks.report import Raw, Report
 
 JOBS, ROUNDS = 200, 5
@@ -25,13 +27,15 @@ class Measured:
 
     Attributes:
         rates: Jobs admitted per second in each round, by queue.
+        cpu: CPU seconds of each process for each Job, of each round, by queue and process.
         verdicts: From reserved quota to our verdict, as one watch sees them.
         latencies: From a Job's creation to its admission, one Job at a time, by queue.
         first: From a QPU's readiness to the first admission, of each flip.
         all: The same of every Job.
     """
 
-    rates: dict[str, list[float]] = field(default_factory=lambda: {CHECKED: [], PLAIN: []})
+    rates: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CHECKS})
+    cpu: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     verdicts: list[float] = field(default_factory=list)
     latencies: dict[str, list[float]] = field(default_factory=lambda: {CHECKED: [], PLAIN: []})
     first: list[float] = field(default_factory=list)
@@ -47,7 +51,7 @@ def percentile(found: list[float], share: float) -> float:
 async def measure_rate(bench: Bench, queue: str, label: str, measured: Measured | None) -> None:
     """Admits many Jobs at once."""
     jobs = [f"{queue}-{label}-{number}" for number in range(JOBS)]
-    began = asyncio.get_running_loop().time()
+    before, began = bench.cpu_seconds(), asyncio.get_running_loop().time()
     await bench.create_jobs(jobs, queue)
     await bench.await_admitted(jobs)
     courses = [bench.courses[job] for job in jobs]
@@ -55,6 +59,10 @@ async def measure_rate(bench: Bench, queue: str, label: str, measured: Measured 
     print(f"  round {label}: {queue}: {JOBS / (last - began):.1f} Jobs/s", flush=True)
     if measured is not None:
         measured.rates[queue].append(JOBS / (last - began))
+        for name, seconds in bench.cpu_seconds().items():
+            each = measured.cpu.setdefault(queue, {}).setdefault(name, [])
+            each.append((seconds - before[name]) / JOBS)
+    if measured is not None and queue == CHECKED:
         measured.verdicts += [
             course.judged - course.reserved
             for course in courses
@@ -100,7 +108,7 @@ async def measure() -> Measured:
     async with serve_bench() as bench:
         await bench.set_ready(True)
         for number in range(ROUNDS + 1):
-            for queue in (PLAIN, CHECKED) if number % 2 else (CHECKED, PLAIN):
+            for queue in (PLAIN, NULL, CHECKED) if number % 2 else (CHECKED, NULL, PLAIN):
                 # The first round warms caches.
                 await measure_rate(bench, queue, str(number), measured if number else None)
         await measure_latency(bench, measured)
@@ -111,10 +119,16 @@ async def measure() -> Measured:
 def run() -> Report:
     """Measures the check's cost, and how soon a QPU's readiness is felt."""
     found = asyncio.run(measure())
-    pairs = zip(found.rates[CHECKED], found.rates[PLAIN], strict=True)
+
+    def compare(one: str, other: str) -> float:
+        pairs = zip(found.rates[one], found.rates[other], strict=True)
+        return statistics.median(first / second for first, second in pairs)
+
     medians = {queue: statistics.median(each) for queue, each in found.latencies.items()}
     figures = {
-        "admitted_rate_ratio": statistics.median(one / other for one, other in pairs),
+        "admitted_rate_ratio": compare(CHECKED, PLAIN),
+        "admitted_rate_ratio_of_null_check": compare(NULL, PLAIN),
+        "admitted_rate_ratio_to_null_check": compare(CHECKED, NULL),
         "verdict_p50_ms": 1000 * percentile(found.verdicts, 0.5),
         "verdict_p99_ms": 1000 * percentile(found.verdicts, 0.99),
         "added_latency_p50_ms": 1000 * (medians[CHECKED] - medians[PLAIN]),
@@ -128,7 +142,8 @@ def run() -> Report:
         "no node, no kube-controller-manager, no kube-scheduler",
         "rates": f"{ROUNDS} rounds after one to warm up, {JOBS} Jobs each, created 32 at a time; "
         "from before the first creation to the last Workload's condition Admitted, as a watch sees "
-        f"it; {CHECKED}: the ClusterQueue has an AdmissionCheck of {GATE}; {PLAIN}: it has none",
+        f"it; {CHECKED}: the ClusterQueue has an AdmissionCheck of {GATE}; {NULL}: one of a "
+        f"controller that agrees in one write without a look; {PLAIN}: none",
         "verdicts": "from the watch's event with QuotaReserved to that with our entry Ready, in "
         "the rounds above",
         "added latency": f"{SINGLE_JOBS} Jobs of each queue in turn, one at a time, from creation "
@@ -136,7 +151,14 @@ def run() -> Report:
         "ready to admitted": f"{FLIPS} times {GATED} Jobs gated as the webhooks do it; from the "
         "answer to the write of the QPU's conditions to Admitted",
     }
+    for queue, by_name in found.cpu.items():
+        parts = (f"{name} {1000 * statistics.median(each):.1f}" for name, each in by_name.items())
+        print(f"  CPU ms per Job, {queue}: {', '.join(parts)}", flush=True)
     raw: dict[str, Raw] = {
+        "cpu_seconds_per_job": {
+            queue: {name: [*each] for name, each in by_name.items()}
+            for queue, by_name in found.cpu.items()
+        },
         "jobs_per_second": {key: [*each] for key, each in found.rates.items()},
         "verdict_seconds": [*found.verdicts],
         "latency_seconds": {key: [*each] for key, each in found.latencies.items()},

@@ -11,80 +11,35 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import psutil
 from kubernetes.aio import client, config
-from pydantic import JsonValue
 
-from kubeqpu.common import api, names
+from kubeqpu.common import api
 from kubeqpu.common.requests import object_at, objects_at
 from kubeqpu.kube.connection import spare_lookups
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import JOBS, QPUS, WORKLOADS, Manifest, name_of, version_of
+from tests.benchmarks.admission_objects import (
+    CHECKS,
+    LEASE,
+    NAMESPACE,
+    make_job,
+    make_status,
+    make_surroundings,
+)
 from tests.benchmarks.scheduler_cluster import in_parallel
 from tests.cluster import processes
 from tests.cluster.cluster import Cluster
-from tests.cluster.controlplane import CONTROLLER_MANAGER, SCHEDULER
+from tests.cluster.controlplane import API_SERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER
 from tests.cluster.shell import wait_until
 from tests.cluster.spec import ClusterSpec
 from tests.support.kueue_process import kueue_process
 from tools import crds
 
-NAME, NAMESPACE, LEASE, QPU = "bench-admission", "bench", "controller", "fez"
-CHECKED, PLAIN = "checked", "plain"
-CHECK = "kubeqpu"
-_KUEUE = "kueue.x-k8s.io/v1beta2"
-_AMPLE = "100000"
-
-
-def _make(kind: str, name: str, spec: Manifest, namespace: str = "") -> Manifest:
-    metadata: Manifest = {"name": name, **({"namespace": namespace} if namespace else {})}
-    return {"apiVersion": _KUEUE, "kind": kind, "metadata": metadata, "spec": spec}
-
-
-def _make_queue(name: str, with_check: bool) -> Manifest:
-    resource: Manifest = {"name": names.RESOURCE_QPU, "nominalQuota": _AMPLE}
-    spec: Manifest = {
-        "namespaceSelector": {},
-        "resourceGroups": [
-            {
-                "coveredResources": [names.RESOURCE_QPU],
-                "flavors": [{"name": "qpu", "resources": [resource]}],
-            }
-        ],
-    }
-    if with_check:
-        spec["admissionChecksStrategy"] = {"admissionChecks": [{"name": CHECK}]}
-    return _make("ClusterQueue", name, spec)
-
-
-def make_job(name: str, queue: str, gated: bool) -> Manifest:
-    """Makes a Job that wants one slot, as our webhooks leave it."""
-    limits: Manifest = {names.RESOURCE_QPU: "1"}
-    container: Manifest = {"name": "main", "image": "example", "resources": {"limits": limits}}
-    labels: Manifest = {"kueue.x-k8s.io/queue-name": queue}
-    metadata: Manifest = {"name": name, "namespace": NAMESPACE, "labels": labels}
-    if gated:
-        labels[names.LABEL_GATED] = "true"
-        metadata["annotations"] = {"kueue.x-k8s.io/admission-gated-by": names.GATE}
-    template: Manifest = {"spec": {"restartPolicy": "Never", "containers": [container]}}
-    spec: Manifest = {"suspend": True, "template": template}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
-
-
-def make_status(ready: bool) -> Manifest:
-    """Makes the status of the QPU."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    said: Manifest = {
-        "status": "True" if ready else "False", "reason": "Said", "message": "",
-        "lastTransitionTime": now,
-    }  # fmt: skip
-    conditions: list[JsonValue] = [{"type": kind, **said} for kind in ("Ready", "Accepting")]
-    status: Manifest = {"numQubits": 20, "conditions": conditions}
-    head: Manifest = {"apiVersion": api.API_VERSION, "kind": "QPU", "metadata": {"name": QPU}}
-    return {**head, "status": status}
+NAME = "bench-admission"
 
 
 @dataclass
@@ -111,16 +66,27 @@ class Bench:
     Attributes:
         objects: Its API server.
         cluster: The control plane.
+        pids: The processes at work, by what they are.
         courses: What was seen of Workloads, by their Job.
         created: When each Job's creation was answered.
     """
 
     objects: ObjectsAPI
     cluster: Cluster
+    pids: dict[str, int]
     courses: dict[str, Course] = field(default_factory=dict)
     created: dict[str, float] = field(default_factory=dict)
     _there: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Gives the CPU time that each process has used so far."""
+        found = {}
+        for name, pid in self.pids.items():
+            own = psutil.Process(pid)
+            times = [one.cpu_times() for one in (own, *own.children())]
+            found[name] = sum(one.user + one.system for one in times)
+        return found
 
     async def watch(self) -> None:
         """Notes what is seen of Workloads, until cancelled."""
@@ -198,10 +164,8 @@ class Bench:
 
 
 @contextmanager
-def _controller(cluster: Cluster, folder: Path) -> Iterator[None]:
+def _controller(cluster: Cluster, folder: Path) -> Iterator[int]:
     environment = {
-        **os.environ,
-        "KUBECONFIG": str(cluster.kubeconfig),
         "KUBEQPU_NAMESPACE": NAMESPACE,
         "KUBEQPU_LEASE": LEASE,
         "KUBEQPU_POD_NAME": "controller-0",
@@ -210,40 +174,30 @@ def _controller(cluster: Cluster, folder: Path) -> Iterator[None]:
         "KUBEQPU_METRICS_PORT": "0",
     }
     log = folder / "controller.log"
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "kubeqpu.admission", "controller"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=out, env=environment)
-    try:
+    with _process(cluster, log, "kubeqpu.admission", "controller", **environment) as pid:
         wait_until(lambda: "Lead taken" in log.read_text(), "the controller to lead", seconds=60)
-        yield
+        yield pid
+
+
+@contextmanager
+def _process(cluster: Cluster, log: Path, *module: str, **environment: str) -> Iterator[int]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module], stdin=subprocess.DEVNULL, stderr=out,
+            env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig), **environment},
+        )  # fmt: skip
+    try:
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
 
 
 def _prepare(cluster: Cluster) -> None:
-    kinds = [crds.definition(kind) for kind in api.OBJECTS]
-    cluster.apply(*kinds)
+    cluster.apply(*(crds.definition(kind) for kind in api.OBJECTS))
     defined = [f"crd/{kind.resource.name}" for kind in api.OBJECTS]
     cluster.kubectl("wait", "--for=condition=Established", *defined, "--timeout=30s")
-    metadata = {"name": LEASE, "namespace": NAMESPACE}
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata},
-        {
-            "apiVersion": api.API_VERSION,
-            "kind": "QPU",
-            "metadata": {"name": QPU},
-            "spec": {"provider": "fake", "resourceName": names.RESOURCE_QPU, "slots": 1000},
-        },
-        _make("ResourceFlavor", "qpu", {}),
-        _make("AdmissionCheck", CHECK, {"controllerName": names.GATE}),
-        *(_make_queue(name, name == CHECKED) for name in (CHECKED, PLAIN)),
-        *(
-            _make("LocalQueue", name, {"clusterQueue": name}, NAMESPACE)
-            for name in (CHECKED, PLAIN)
-        ),
-    )
+    cluster.apply(*make_surroundings())
 
 
 @asynccontextmanager
@@ -253,11 +207,15 @@ async def serve_bench() -> AsyncIterator[Bench]:
     await asyncio.to_thread(cluster.down)  # what an interrupted run left
     await asyncio.to_thread(cluster.up, ClusterSpec(NAME, nodes=0))
     try:
-        with kueue_process(cluster), tempfile.TemporaryDirectory() as folder:
+        with kueue_process(cluster) as kueue, tempfile.TemporaryDirectory() as folder:
             await asyncio.to_thread(_prepare, cluster)
-            with _controller(cluster, Path(folder)):
-                cluster.kubectl("wait", "--for=condition=Active", f"clusterqueue/{CHECKED}",
-                                f"clusterqueue/{PLAIN}", "--timeout=60s")  # fmt: skip
+            log = Path(folder) / "null.log"
+            with (
+                _controller(cluster, Path(folder)) as controller,
+                _process(cluster, log, "tests.benchmarks.null_check") as null,
+            ):
+                queues = [f"clusterqueue/{name}" for name in CHECKS]
+                cluster.kubectl("wait", "--for=condition=Active", *queues, "--timeout=60s")
                 # Jobs that are admitted would make pods that run nowhere.
                 for process in (CONTROLLER_MANAGER, SCHEDULER):
                     processes.stop(cluster.layout, process)
@@ -266,7 +224,14 @@ async def serve_bench() -> AsyncIterator[Bench]:
                 await config.load_kube_config(path, client_configuration=configuration)
                 spare_lookups(configuration)
                 async with client.ApiClient(configuration) as api_client:
-                    bench = Bench(ObjectsAPI(api_client, "bench"), cluster)
+                    pids = {
+                        "kueue": kueue.process.pid, "kubeqpu": controller, "null check": null,
+                        "bench": os.getpid(),
+                    }  # fmt: skip
+                    for name in (ETCD, API_SERVER):
+                        if found := processes.find(cluster.layout, name):
+                            pids[name] = found.pid
+                    bench = Bench(ObjectsAPI(api_client, "bench"), cluster, pids)
                     watching = asyncio.create_task(bench.watch())
                     yield bench
                     watching.cancel()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import psutil
 from kubernetes.aio import client, config
 
 from kubeqpu.common import api
@@ -22,6 +21,7 @@ from kubeqpu.common.requests import object_at, objects_at
 from kubeqpu.kube.connection import spare_lookups
 from kubeqpu.kube.objects import ObjectsAPI
 from kubeqpu.kube.resources import JOBS, QPUS, WORKLOADS, Manifest, name_of, version_of
+from tests.benchmarks import cpu
 from tests.benchmarks.admission_objects import (
     CHECKS,
     LEASE,
@@ -81,12 +81,7 @@ class Bench:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Gives the CPU time that each process has used so far."""
-        found = {}
-        for name, pid in self.pids.items():
-            own = psutil.Process(pid)
-            times = [one.cpu_times() for one in (own, *own.children())]
-            found[name] = sum(one.user + one.system for one in times)
-        return found
+        return cpu.read_seconds(self.pids)
 
     async def watch(self) -> None:
         """Notes what is seen of Workloads, until cancelled."""

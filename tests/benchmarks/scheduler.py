@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from kubeqpu.common import names
 from kubeqpu.scheduler_extender.explainer import LONGEST_DELAY_SECONDS
-from tests.benchmarks import scheduler_calls
+from tests.benchmarks import cpu, scheduler_calls
 from tests.benchmarks.report import Raw, Report
 from tests.benchmarks.scheduler_cluster import NAMESPACE, Fleet, serve_fleet
 from tests.cluster import processes
 from tests.cluster.cluster import Cluster
-from tests.cluster.controlplane import SCHEDULER
+from tests.cluster.controlplane import API_SERVER, ETCD, SCHEDULER
 from tests.cluster.state import free_port
 from tests.support.extender_process import ExtenderProcess, extender_process
 
@@ -43,20 +47,22 @@ class Variant:
 
     Attributes:
         name: In the report.
-        extender: Whether the extender is asked.
+        extender: Which extender is asked: ours, the cheapest there can be, or none.
         selector: Whether pods carry the webhook's node selector.
     """
 
     name: str
-    extender: bool
+    extender: Literal["kubeqpu", "null", ""]
     selector: bool
 
 
-STOCK = Variant("stock", extender=False, selector=False)
-INSTALLED = Variant("kubeqpu as installed", extender=True, selector=True)
-ALONE = Variant("extender alone", extender=True, selector=False)
-SELECTOR = Variant("node selector alone", extender=False, selector=True)
-VARIANTS = (STOCK, INSTALLED, ALONE, SELECTOR)
+STOCK = Variant("stock", "", selector=False)
+INSTALLED = Variant("kubeqpu as installed", "kubeqpu", selector=True)
+ALONE = Variant("extender alone", "kubeqpu", selector=False)
+SELECTOR = Variant("node selector alone", "", selector=True)
+NULL = Variant("null extender alone", "null", selector=False)
+NULL_SELECTOR = Variant("null extender and node selector", "null", selector=True)
+VARIANTS = (STOCK, INSTALLED, ALONE, SELECTOR, NULL, NULL_SELECTOR)
 
 
 def configure(cluster: Cluster, port: int | None) -> Path:
@@ -104,46 +110,90 @@ class Run:
     Attributes:
         rate: Pods per second between the first and the last bind.
         explained_seconds: From the last bind until all pods are explained.
+        cpu: CPU time by process in ms per pod, between the first and the last bind.
     """
 
     rate: float
     explained_seconds: float
+    cpu: dict[str, float]
 
 
-async def measure(fleet: Fleet, variant: Variant, extender: ExtenderProcess) -> Run:
+@dataclass(frozen=True)
+class Extender:
+    """An extender that runs.
+
+    Attributes:
+        port: Where it is asked.
+        pid: Its process.
+    """
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def null_extender() -> Iterator[Extender]:
+    """Runs the cheapest extender while the context is open."""
+    port = free_port("127.0.0.1", set())
+    command = [sys.executable, "-m", "tests.benchmarks.null_extender", str(port)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            yield Extender(port, process.pid)
+        finally:
+            process.kill()
+
+
+async def measure(fleet: Fleet, variant: Variant, extender: Extender | None) -> Run:
     """Schedules the pods once."""
     cluster = fleet.cluster
-    config = configure(cluster, extender.port if variant.extender else None)
+    config = configure(cluster, extender.port if extender else None)
     port = free_port("127.0.0.1", set())
     command = [
         str(cluster.layout.bin / SCHEDULER), f"--config={config}", "--bind-address=127.0.0.1",
         f"--secure-port={port}",
     ]  # fmt: skip
+    readings: list[dict[str, float]] = []
+
+    def read_cpu() -> None:
+        at_work = {"bench": os.getpid()} | ({"extender": extender.pid} if extender else {})
+        for name in (ETCD, API_SERVER, RUN_NAME):
+            if found := processes.find(cluster.layout, name):
+                at_work[name] = found.pid
+        readings.append(cpu.read_seconds(at_work))
+
     await fleet.create_pods(PODS, names.SCHEDULER, variant.selector)
     try:
         with scheduler(cluster):
             times = await fleet.time_binds(
-                PODS, lambda: processes.start(cluster.layout, RUN_NAME, command), RUN_SECONDS
+                PODS,
+                lambda: processes.start(cluster.layout, RUN_NAME, command),
+                read_cpu,
+                RUN_SECONDS,
             )
-            waited = await fleet.await_explained(RUN_SECONDS) if variant.extender else 0.0
+            explains = variant.extender == "kubeqpu"
+            waited = await fleet.await_explained(RUN_SECONDS) if explains else 0.0
     finally:
         await fleet.delete_pods()
-    return Run((PODS - 1) / (times[-1] - times[0]), waited)
+    rate = (PODS - 1) / (times[-1] - times[0])
+    return Run(rate, waited, cpu.per_item(readings[0], readings[1], PODS - 1))
 
 
 async def compare() -> tuple[dict[str, list[Run]], float]:
     """Measures all variants in turn; gives what they reached, and node names per call."""
     runs: dict[str, list[Run]] = {variant.name: [] for variant in VARIANTS}
     async with serve_fleet(NODES, QPUS) as fleet:
-        with extender_process(fleet.cluster.kubeconfig) as extender:
+        with extender_process(fleet.cluster.kubeconfig) as ours, null_extender() as null:
+            extenders = {"kubeqpu": Extender(ours.port, ours.process.pid), "null": null}
             for number in range(ROUNDS + 1):
                 for variant in VARIANTS:
-                    found = await measure(fleet, variant, extender)
+                    found = await measure(fleet, variant, extenders.get(variant.extender))
                     if number:  # the first round warms caches
                         runs[variant.name].append(found)
+                    used = ", ".join(f"{name} {ms:.1f}" for name, ms in found.cpu.items())
                     print(f"  round {number}: {variant.name}: {found.rate:.1f} pods/s, explained "
-                          f"after {found.explained_seconds:.1f} s", flush=True)  # fmt: skip
-            return runs, count_names(extender)
+                          f"after {found.explained_seconds:.1f} s; CPU ms per pod: {used}",
+                          flush=True)  # fmt: skip
+            return runs, count_names(ours)
 
 
 def count_names(extender: ExtenderProcess) -> float:

@@ -166,9 +166,19 @@ class Fleet:
         await asyncio.to_thread(self.cluster.kubectl, "delete", f"--raw={path}", seconds=300)
 
     async def time_binds(
-        self, pods: int, start: Callable[[], object], seconds: float
+        self,
+        pods: int,
+        start: Callable[[], object],
+        at_ends: Callable[[], object],
+        seconds: float,
     ) -> list[float]:
         """Starts a scheduler and tells when each pod was bound, in seconds since then.
+
+        Args:
+            pods: How many there are.
+            start: Starts it.
+            at_ends: Called at the first and at the last bind.
+            seconds: How long they may take.
 
         Raises:
             TimeoutError: If not all were bound in time.
@@ -185,11 +195,14 @@ class Fleet:
                     version = version_of(event.object) or version
                     spec = event.object.get("spec")
                     if isinstance(spec, dict) and spec.get("nodeName"):
+                        if not bound:
+                            at_ends()
                         bound.setdefault(
                             name_of(event.object), asyncio.get_running_loop().time() - began
                         )
                     if len(bound) == pods:
                         break
+        at_ends()
         return sorted(bound.values())
 
     async def await_explained(self, seconds: float) -> float:

@@ -68,7 +68,7 @@ def test_a_runner_up_is_known_even_where_it_was_not_among_the_best() -> None:
     quick = seen_qpu("quick", dict.fromkeys(("n-1", "n-2", "n-3"), True))
     found = tables(quick, seen_qpu("slow", {"n-4": True}, wait=600))
     decision = decide(found, ["n-1", "n-2", "n-3", "n-4"], best=2)
-    assert told(explain(decision, decision.choices[0].node))["runnerUp"]["qpu"] == "slow"
+    assert told(explain(decision, decision.nodes[0]))["runnerUp"]["qpu"] == "slow"
 
 
 def test_a_narrowed_decision_explains_the_same() -> None:
@@ -79,7 +79,7 @@ def test_a_narrowed_decision_explains_the_same() -> None:
     for node in nodes:
         narrowed = narrow(decision, node)
         assert narrowed is not None
-        assert len(narrowed.choices) == 2
+        assert len(narrowed.nodes) == 2
         assert explain(narrowed, node) == explain(decision, node)
     assert narrow(decision, "n-5") is None
 

@@ -110,7 +110,7 @@ class Tracking(RuleBasedStateMachine):
             assert_equal(passing(table), expected)
             assert table.passing_nodes() == set(expected)
             for node in expected:
-                seen = table.best_qpu(node)
+                [seen] = table.best_qpus([node])
                 assert seen is not None
                 alone = judge_slowly([seen], wanted, question, self.now)
                 assert math.isclose(alone[node], expected[node], rel_tol=1e-9)
@@ -137,7 +137,7 @@ def test_a_node_is_as_good_as_its_best_qpu_with_a_free_slot() -> None:
     fleet.put(seen_qpu("slow", {"n-0": True, "n-1": True}, wait=600))
     table = Tables(fleet, Classes()).look_up(Question(Demand(QPU)), NOW)
     for node, name in (("n-0", "slow"), ("n-1", "quick")):
-        found = table.best_qpu(node)
+        [found] = table.best_qpus([node])
         assert found is not None
         assert found.plain.name == name
     assert table.total_of("n-1") > table.total_of("n-0")

@@ -61,13 +61,13 @@ def filter_nodes(
     start = zlib.crc32(pod.encode(errors="replace")) % max(1, len(nodes))
     turned = [*nodes[start:], *nodes[:start]]
     totals = look_up(tables, turned)
-    passing = np.nonzero(totals > REFUSED)[0]
+    passing = np.flatnonzero(totals > REFUSED)
     if not passing.size:
         return Refused(_explain(tables, nodes))
-    chosen = passing[np.argsort(-totals[passing], kind="stable")[:best]].tolist()
+    chosen = passing[np.argsort(-totals[passing], kind="stable")[:best]]
     return Passed(
-        nodes=tuple(turned[place] for place in chosen),
-        totals=tuple(float(totals[place]) for place in chosen),
+        nodes=tuple(turned[place] for place in chosen.tolist()),
+        totals=tuple(totals[chosen].tolist()),
         considered=len(nodes),
         passing=int(passing.size),
         next_best=_find_next(turned, totals, float(totals[chosen[-1]])),
@@ -126,7 +126,7 @@ def _explain(tables: Sequence[Table], nodes: Sequence[str]) -> dict[str, Reason]
     reasons: dict[str, Reason] = {}
     for table in reversed(tables):
         groups = table.find_groups(nodes)
-        refused = np.nonzero(table.totals[groups] <= REFUSED)[0].tolist()
+        refused = np.flatnonzero(table.verdicts.totals[groups] <= REFUSED).tolist()
         by_group = summarise(table, np.unique(groups[refused]).tolist())
         found = groups.tolist()
         reasons |= {nodes[place]: by_group[found[place]] for place in refused}

@@ -1,6 +1,6 @@
 """Why a pod was placed where it was: for programs as JSON, for people as a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -37,7 +37,9 @@ class Decision:
         decided_at: When, with time zone.
         questions: What the pod asked.
         wanted: The class.
-        choices: The nodes that it may be placed on, best first.
+        nodes: The nodes that it may be placed on, best first.
+        totals: Their scores.
+        qpus: The QPUs that they owe those to, for each question; None where there is none.
         considered: How many nodes were asked about.
         passing: How many passed.
         anew: Whether it was made after the pod was bound, for no earlier one is known.
@@ -46,10 +48,39 @@ class Decision:
     decided_at: datetime
     questions: tuple[Question, ...]
     wanted: PlacementClass | None
-    choices: tuple[Choice, ...] = ()
-    considered: int = 0
-    passing: int = 0
+    nodes: tuple[str, ...]
+    totals: tuple[float, ...]
+    qpus: tuple[tuple[SeenQPU | None, ...], ...]
+    considered: int
+    passing: int
     anew: bool = False
+
+    def choices(self) -> Iterator[Choice]:
+        """Yields the nodes that it may be placed on, best first.
+
+        They are made when asked for: of most decisions two are looked at, of 65.
+        """
+        for node, total, found in zip(
+            self.nodes, self.totals, zip(*self.qpus, strict=True), strict=True
+        ):
+            qpus = tuple(seen for seen in found if seen is not None)
+            yield Choice(node, total, qpus if len(qpus) == len(found) else ())
+
+    def choice(self, node: str) -> Choice | None:
+        """Gives a node that it may be placed on; None for any other."""
+        return next((item for item in self.choices() if item.node == node), None)
+
+    def keep(self, choices: Sequence[Choice]) -> "Decision":
+        """Keeps some of the nodes that it may be placed on."""
+        return replace(
+            self,
+            nodes=tuple(item.node for item in choices),
+            totals=tuple(item.total for item in choices),
+            qpus=tuple(
+                tuple(item.qpus[place] if item.qpus else None for item in choices)
+                for place in range(len(self.questions))
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -67,15 +98,17 @@ class Explanation:
 
 def keep_decision(tables: Sequence[Table], passed: Passed, now: datetime) -> Decision:
     """Keeps what is needed to explain an answer later, when the data has moved on."""
-    nodes = [*zip(passed.nodes, passed.totals, strict=True)]
+    nodes, totals = passed.nodes, passed.totals
     if passed.next_best:
-        lowest = min(table.total_of(passed.next_best) for table in tables)
-        nodes.append((passed.next_best, lowest))
+        nodes = (*nodes, passed.next_best)
+        totals = (*totals, min(table.total_of(passed.next_best) for table in tables))
     return Decision(
         decided_at=now,
         questions=tuple(table.question for table in tables),
         wanted=tables[0].wanted,
-        choices=tuple(_choose(tables, node, total) for node, total in nodes),
+        nodes=nodes,
+        totals=totals,
+        qpus=tuple(tuple(table.best_qpus(nodes)) for table in tables),
         considered=passed.considered,
         passing=passed.passing,
     )
@@ -88,7 +121,9 @@ def decide_anew(tables: Sequence[Table], node: str, now: datetime) -> Decision:
         decided_at=now,
         questions=tuple(table.question for table in tables),
         wanted=tables[0].wanted,
-        choices=(_choose(tables, node, total),),
+        nodes=(node,),
+        totals=(total,),
+        qpus=tuple(tuple(table.best_qpus([node])) for table in tables),
         considered=1,
         passing=1,
         anew=True,
@@ -97,16 +132,16 @@ def decide_anew(tables: Sequence[Table], node: str, now: datetime) -> Decision:
 
 def narrow(decision: Decision, node: str) -> Decision | None:
     """Keeps of a decision what tells why a pod is on a node; None if it does not."""
-    chosen = next((item for item in decision.choices if item.node == node), None)
+    chosen = decision.choice(node)
     if chosen is None:
         return None
     seconds = (_find_runner_up(decision, chosen, place) for place in range(len(chosen.qpus)))
-    return replace(decision, choices=(chosen, *(item for item in seconds if item is not None)))
+    return decision.keep([chosen, *(item for item in seconds if item is not None)])
 
 
 def explain(decision: Decision, node: str) -> Explanation | None:
     """Explains why a pod was placed on a node; None if the decision says nothing about it."""
-    chosen = next((item for item in decision.choices if item.node == node), None)
+    chosen = decision.choice(node)
     if chosen is None or decision.wanted is None or not chosen.qpus:
         return None
     scores = [
@@ -189,17 +224,15 @@ def _tell(
 
 def _find_runner_up(decision: Decision, chosen: Choice, place: int) -> Choice | None:
     """Finds the best other node with another QPU, or with the same if there is no other."""
-    rest = [item for item in decision.choices if item.node != chosen.node and item.qpus]
     name = chosen.qpus[place].plain.name
-    return next((item for item in rest if item.qpus[place].plain.name != name), None) or next(
-        iter(rest), None
-    )
-
-
-def _choose(tables: Sequence[Table], node: str, total: float) -> Choice:
-    found = [table.best_qpu(node) for table in tables]
-    qpus = tuple(seen for seen in found if seen is not None)
-    return Choice(node, total, qpus if len(qpus) == len(found) else ())
+    same_qpu: Choice | None = None
+    for item in decision.choices():
+        if item.node == chosen.node or not item.qpus:
+            continue
+        if item.qpus[place].plain.name != name:
+            return item
+        same_qpu = same_qpu or item
+    return same_qpu
 
 
 def _score(seen: SeenQPU, decision: Decision, question: Question) -> Score:

@@ -14,6 +14,21 @@ Floats = NDArray[np.float64]
 NO_SLOTS = 0
 # Stands for a verdict that refuses; every score is above.
 REFUSED = -1.0
+# The row of the best QPU of nodes without slots.
+NO_ROW = -1
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What is thought of every group.
+
+    Attributes:
+        totals: Its score; `REFUSED` if it does not pass.
+        best: Row of the QPU that it owes that to, or would if it passed; `NO_ROW` without slots.
+    """
+
+    totals: Floats
+    best: Indices
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Layout:
     free: Flags
     count: int
 
-    def judge(self, fit: Flags, totals: Floats) -> Floats:
+    def judge(self, fit: Flags, totals: Floats) -> Verdicts:
         """Judges every group.
 
         A group passes if each of its QPUs fits: the kubelet chooses the slot, and knows no class.
@@ -43,19 +58,20 @@ class Layout:
         Args:
             fit: Which QPUs fit, by row.
             totals: Their scores, by row.
-
-        Returns:
-            The scores by group; `REFUSED` for those that do not pass.
         """
-        judged: Floats = np.full(self.count, REFUSED)
+        verdicts = Verdicts(np.full(self.count, REFUSED), np.full(self.count, NO_ROW))
         if self.groups.size:
-            scores = totals[self.rows]
-            best = np.maximum.reduceat(scores, self.starts)
-            best_free = np.maximum.reduceat(np.where(self.free, scores, REFUSED), self.starts)
+            lengths = np.diff(self.starts, append=self.rows.size)
+            some_free = np.repeat(np.logical_or.reduceat(self.free, self.starts), lengths)
+            scores = np.where(self.free | ~some_free, totals[self.rows], REFUSED)
+            highest = np.maximum.reduceat(scores, self.starts)
             passes = np.logical_and.reduceat(fit[self.rows], self.starts)
-            found = np.where(best_free > REFUSED, best_free, best)
-            judged[self.groups] = np.where(passes, found, REFUSED)
-        return judged
+            verdicts.totals[self.groups] = np.where(passes, highest, REFUSED)
+            # The first in each group that has its highest score.
+            places = np.flatnonzero(scores == np.repeat(highest, lengths))
+            firsts = places[np.searchsorted(places, self.starts)]
+            verdicts.best[self.groups] = self.rows[firsts]
+        return verdicts
 
 
 class NodeGroups:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,7 +13,15 @@ from kubeqpu.common.placement import PlacementClass, Refusal
 from kubeqpu.scheduler_extender.classes import Classes
 from kubeqpu.scheduler_extender.eligibility import Eligibility
 from kubeqpu.scheduler_extender.fleet import Fleet
-from kubeqpu.scheduler_extender.groups import NO_SLOTS, REFUSED, Floats, Indices, NodeGroups
+from kubeqpu.scheduler_extender.groups import (
+    NO_ROW,
+    NO_SLOTS,
+    REFUSED,
+    Floats,
+    Indices,
+    NodeGroups,
+    Verdicts,
+)
 from kubeqpu.scheduler_extender.qpus import SeenQPU
 from kubeqpu.scheduler_extender.questions import Demand, Question
 
@@ -64,8 +73,7 @@ class Table:
     Attributes:
         question: The question.
         wanted: The class; None if there is none of that name.
-        totals: Scores by group of nodes; `REFUSED` where refused.
-        qpu_totals: Scores by QPU, whether it fits or not.
+        verdicts: What is thought of each group of nodes.
         groups: The nodes that have slots of the resource.
         eligibility: Which QPUs fit.
         fleet: The QPUs.
@@ -73,8 +81,7 @@ class Table:
 
     question: Question
     wanted: PlacementClass | None
-    totals: Floats
-    qpu_totals: Floats
+    verdicts: Verdicts
     groups: NodeGroups
     eligibility: Eligibility
     fleet: Fleet
@@ -85,25 +92,22 @@ class Table:
 
     def total_of(self, node: str) -> float:
         """Gives a node's score; `REFUSED` if it is refused."""
-        return float(self.totals[self.group_of(node)])
+        return float(self.verdicts.totals[self.group_of(node)])
 
     def find_groups(self, nodes: Sequence[str]) -> Indices:
         """Gives the groups of nodes, in their order."""
-        find = self.groups.ids.get
-        return np.array([find(node, NO_SLOTS) for node in nodes], dtype=np.intp)
+        found = map(self.groups.ids.get, nodes, repeat(NO_SLOTS))
+        return np.fromiter(found, dtype=np.intp, count=len(nodes))
 
     def look_up(self, nodes: Sequence[str]) -> Floats:
         """Gives the scores of nodes, in their order."""
-        found: Floats = self.totals[self.find_groups(nodes)]
+        found: Floats = self.verdicts.totals[self.find_groups(nodes)]
         return found
 
-    def best_qpu(self, node: str) -> SeenQPU | None:
-        """Gives the QPU that a node owes its score to; None for a node without slots."""
-        members = self.groups.members(self.group_of(node))
-        with_free = [row for row, free in members if free] or [row for row, _ in members]
-        found = [(-self.qpu_totals[row], seen.plain.name, seen)
-                 for row in with_free if (seen := self.fleet.at(row)) is not None]  # fmt: skip
-        return min(found, key=lambda item: item[:2])[2] if found else None
+    def best_qpus(self, nodes: Sequence[str]) -> list[SeenQPU | None]:
+        """Gives the QPUs that nodes owe their scores to; None for a node without slots."""
+        rows = self.verdicts.best[self.find_groups(nodes)].tolist()
+        return [None if row == NO_ROW else self.fleet.at(row) for row in rows]
 
     def find_refusal(self, group: int) -> Refusal | None:
         """Tells why a group of nodes is refused: the first QPU there that does not fit, by name."""
@@ -115,7 +119,7 @@ class Table:
 
     def passing_nodes(self) -> set[str]:
         """Gives all nodes that pass."""
-        passes = (self.totals > REFUSED).tolist()
+        passes = (self.verdicts.totals > REFUSED).tolist()
         return {node for node, group in self.groups.ids.items() if passes[group]}
 
 
@@ -181,12 +185,13 @@ class Tables:
     ) -> Table:
         layout = groups.layout()
         if wanted is None:
-            totals, qpu_totals = np.full(layout.count, REFUSED), np.zeros(self._fleet.rows)
+            nobody = np.zeros(self._fleet.rows, dtype=np.bool_)
+            verdicts = layout.judge(nobody, np.zeros(self._fleet.rows))
         else:
             shape = question.shape or wanted.shape
-            qpu_totals = self._fleet.columns.score(self._fleet.rows, wanted.weights, shape, now)
-            totals = layout.judge(eligibility.fit, qpu_totals)
-        return Table(question, wanted, totals, qpu_totals, groups, eligibility, self._fleet)
+            totals = self._fleet.columns.score(self._fleet.rows, wanted.weights, shape, now)
+            verdicts = layout.judge(eligibility.fit, totals)
+        return Table(question, wanted, verdicts, groups, eligibility, self._fleet)
 
 
 def _is_recent(made_at: datetime, now: datetime) -> bool:

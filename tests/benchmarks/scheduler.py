@@ -258,5 +258,5 @@ def run() -> Report:
         **calls.conditions,
     }
     raw: dict[str, Raw] = {"pods_per_second": {key: [*found] for key, found in rates.items()}}
-    raw["cpu_ms_per_pod"] = {key: [one.cpu for one in found] for key, found in runs.items()}
+    raw["cpu_ms_per_pod"] = {key: [{**one.cpu} for one in found] for key, found in runs.items()}
     return Report(figures, conditions, raw | calls.raw)
